@@ -55,19 +55,19 @@ lint: tools
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
+# Every file that says it is a shell script, by its name or by its first line.
 shell: tools
-	git ls-files -z '*.sh' .ci mk | xargs -0 --no-run-if-empty shellcheck --severity=style
-	git grep -lzE '^#!(/bin/sh|/bin/bash|/usr/bin/env bash)' -- lab tests molecule ':!*.sh' \
-		| xargs -0 --no-run-if-empty shellcheck --severity=style
+	@mk/files | xargs -0 awk 'FNR == 1 && (/^#!.*sh( |$$)/ || FILENAME ~ /\.sh$$/) { printf "%s%c", FILENAME, 0 } { nextfile }' \
+		| xargs -0 --no-run-if-empty shellcheck
 
 types: tools
 	$(BIN)/mypy
 
 # Programs of our own: a go.mod with Go files beside it (lab/build has go.mod files of other people's programs alone).
 go: tools
-	@unformatted=$$(git ls-files -z --cached --others --exclude-standard '*.go' | xargs -0 --no-run-if-empty gofmt -l); \
+	@unformatted=$$(mk/files '*.go' | xargs -0 --no-run-if-empty gofmt -l); \
 	[[ -z "$$unformatted" ]] || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
-	@git ls-files --cached --others --exclude-standard '*go.mod' | while read -r module; do \
+	@mk/files '*go.mod' | while read -rd '' module; do \
 		directory=$$(dirname "$$module"); compgen -G "$$directory/*.go" >/dev/null || continue; \
 		echo "go vet and test: $$directory"; (cd "$$directory" && go vet ./... && go test ./...); \
 	done
