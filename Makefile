@@ -47,9 +47,14 @@ lab-tools: tools
 
 # --- checks without the lab --------------------------------------------------------------------------------------
 
-.PHONY: check lint shell types go unit playbooks docs sanity parity
+.PHONY: check format lint shell types go unit playbooks docs sanity parity
 check: tools ## static checks and unit tests; no lab
 	@mk/sections $(CHECKS)
+
+format: tools ## let ruff and gofmt rewrite what they can
+	$(BIN)/ruff check --fix --exit-zero --quiet
+	$(BIN)/ruff format
+	mk/files '*.go' | xargs -0 --no-run-if-empty gofmt -w
 
 lint: tools
 	$(BIN)/ruff check
