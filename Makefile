@@ -22,7 +22,8 @@ LINK := build/ansible_collections/lumen/airgap
 
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build
-export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Go's own place comes last, for a login that does not have it in PATH.
+export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/local/go/bin
 export PYTHONUNBUFFERED := 1
 
 .PHONY: help
