@@ -45,7 +45,6 @@ class Push(NamedTuple):
 class Container(NamedTuple):
     """How a container is to be created. ``mounts`` is (path on the host, path inside, read-only)."""
 
-    name: str
     image: str
     command: tuple[str, ...]
     environment: dict[str, str]

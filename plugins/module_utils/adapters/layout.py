@@ -105,6 +105,7 @@ class VerifyingReader:
         return self._item.size
 
     def read(self, size: int = -1) -> bytes:
+        """The next bytes; raises LayoutError in place of the last ones when the content is not what it should be."""
         data = self._file.read(size)
         self._hash.update(data)
         self._read += len(data)

@@ -51,14 +51,18 @@ class Manifest(NamedTuple):
     body: bytes
 
     def parsed(self) -> Any:
+        """The body as JSON."""
         return json.loads(self.body)
 
 
 class Registry:
     """One session with one registry. ``host`` is ``name:port``, ``scheme`` http or https."""
 
-    def __init__(self, host: str, scheme: str = "http", session: Any = None) -> None:
+    def __init__(
+        self, host: str, scheme: str = "http", session: Any = None, read_timeout: float = READ_TIMEOUT
+    ) -> None:
         self.host = host
+        self._timeout = (min(CONNECT_TIMEOUT, read_timeout), read_timeout)
         self._base = f"{scheme}://{host}"
         self._session = session or requests.Session()
         # Proxies and credentials of the process' environment are for other hosts than one inside the airgap.
@@ -111,17 +115,16 @@ class Registry:
         digest = self._verified(body, stated, f"manifest {reference}", repository)
         return Manifest(digest, answer.headers.get("Content-Type", "").partition(";")[0], body)
 
-    def put_manifest(self, repository: str, reference: str, media_type: str, body: bytes) -> None:
-        """Write a manifest under a tag or its digest, then read the digest back from the registry."""
+    def put_manifest(self, repository: str, reference: str, media_type: str, body: bytes, digest: str) -> None:
+        """Write a manifest under a tag or its digest, then read back that ``reference`` now has this ``digest``."""
         headers = {"Content-Type": media_type}
         answer = self._send("PUT", _manifest(repository, reference), repository, headers=headers, data=body)
         if answer.status_code not in (201, 202):
             raise self._refusal(answer, f"write the manifest {reference}", repository)
-        wanted = f"sha256:{hashlib.sha256(body).hexdigest()}" if ":" not in reference else reference
         found = self.manifest_digest(repository, reference)
-        if found != wanted:
+        if found != digest:
             raise self._error(
-                f"{self.host}/{repository}: {reference} was written as {wanted} but reads back as {found}. "
+                f"{self.host}/{repository}: {reference} was written as {digest} but reads back as {found}. "
                 "Somebody else writes the same tag, or the registry is not the one that was written to",
                 repository,
             )
@@ -133,17 +136,18 @@ class Registry:
             return None
         if answer.status_code != 200:
             raise self._refusal(answer, "list the tags", repository)
-        return sorted(self._json(answer, repository).get("tags") or [])
+        return sorted(self._object(answer.content, "the list of tags", repository).get("tags") or [])
 
     # --- blobs -----------------------------------------------------------------------------------------------------
 
     def has_blob(self, repository: str, digest: str) -> bool:
+        """True when this repository (not only the registry) has the blob."""
         answer = self._send("HEAD", _blob(repository, digest), repository)
         if answer.status_code not in (200, 404):
             raise self._refusal(answer, f"look up the blob {digest}", repository)
         return bool(answer.status_code == 200)
 
-    def read_config(self, repository: str, digest: str) -> Any:
+    def read_config(self, repository: str, digest: str) -> dict[str, Any]:
         """Read and verify the config of an image: the one blob that is small and JSON."""
         answer = self._send("GET", _blob(repository, digest), repository, stream=True)
         with answer:
@@ -151,10 +155,7 @@ class Registry:
                 raise self._refusal(answer, f"read the config {digest}", repository)
             body = self._bounded(answer, CONFIG_LIMIT, f"config {digest}", repository)
         self._verified(body, digest, f"config {digest}", repository)
-        try:
-            return json.loads(body)
-        except ValueError as error:
-            raise self._error(f"{self.host}/{repository}: config {digest} is not JSON: {error}", repository) from error
+        return self._object(body, f"config {digest}", repository)
 
     def upload(
         self,
@@ -194,9 +195,8 @@ class Registry:
     # --- transport -------------------------------------------------------------------------------------------------
 
     def _send(self, method: str, path: str, repository: str | None, **request: Any) -> Any:
-        timeout = (CONNECT_TIMEOUT, READ_TIMEOUT)
         try:
-            return self._session.request(method, urljoin(self._base, path), timeout=timeout, **request)
+            return self._session.request(method, urljoin(self._base, path), timeout=self._timeout, **request)
         except requests.exceptions.SSLError as error:
             raise self._error(
                 f"{self._base} is not trusted or does not speak TLS ({_cause(error)}). "
@@ -250,13 +250,13 @@ class Registry:
             raise self._error(message, repository) from error
         return bytes(body)
 
-    def _json(self, answer: Any, repository: str) -> dict[str, Any]:
+    def _object(self, body: bytes, what: str, repository: str) -> dict[str, Any]:
         try:
-            data = answer.json()
+            data = json.loads(body)
         except ValueError:
             data = None
         if not isinstance(data, dict):
-            raise self._error(f"{self.host}/{repository}: the registry's answer is not JSON", repository)
+            raise self._error(f"{self.host}/{repository}: {what} is no JSON object", repository)
         return data
 
 
@@ -293,9 +293,8 @@ def _cause(error: BaseException) -> str:
     """The innermost reason of an exception of requests, whose own text is mostly the names of its layers."""
     seen: BaseException = error
     while True:
-        inner = getattr(seen, "reason", None) or next((a for a in seen.args if isinstance(a, BaseException)), None)
-        if not isinstance(inner, BaseException):
-            break
+        wrapped = (getattr(seen, "reason", None), *seen.args, seen.__cause__)
+        inner = next((item for item in wrapped if isinstance(item, BaseException)), None)
+        if inner is None:
+            return str(getattr(seen, "strerror", None) or seen)
         seen = inner
-    text = str(getattr(seen, "strerror", None) or seen)
-    return text.rpartition(": ")[2] if "Connection object" in text else text
