@@ -115,16 +115,16 @@ class Registry:
         digest = self._verified(body, stated, f"manifest {reference}", repository)
         return Manifest(digest, answer.headers.get("Content-Type", "").partition(";")[0], body)
 
-    def put_manifest(self, repository: str, reference: str, media_type: str, body: bytes, digest: str) -> None:
-        """Write a manifest under a tag or its digest, then read back that ``reference`` now has this ``digest``."""
-        headers = {"Content-Type": media_type}
-        answer = self._send("PUT", _manifest(repository, reference), repository, headers=headers, data=body)
+    def put_manifest(self, repository: str, reference: str, manifest: Manifest) -> None:
+        """Write a manifest under a tag or its digest, then read back what ``reference`` is now."""
+        headers = {"Content-Type": manifest.media_type}
+        answer = self._send("PUT", _manifest(repository, reference), repository, headers=headers, data=manifest.body)
         if answer.status_code not in (201, 202):
             raise self._refusal(answer, f"write the manifest {reference}", repository)
         found = self.manifest_digest(repository, reference)
-        if found != digest:
+        if found != manifest.digest:
             raise self._error(
-                f"{self.host}/{repository}: {reference} was written as {digest} but reads back as {found}. "
+                f"{self.host}/{repository}: {reference} was written as {manifest.digest} but reads back as {found}. "
                 "Somebody else writes the same tag, or the registry is not the one that was written to",
                 repository,
             )
@@ -163,18 +163,18 @@ class Registry:
         blob: Descriptor,
         open_blob: Callable[[Descriptor], VerifyingReader],
         mount_from: str | None = None,
-    ) -> int:
-        """Bring a blob into the repository; returns the bytes sent, 0 when it was mounted from another repository."""
+    ) -> bool:
+        """Bring a blob into the repository; True when it was sent, False when it was mounted from another one."""
         query = {"mount": blob.digest, "from": mount_from} if mount_from else {}
         path = f"/v2/{repository}/blobs/uploads/" + (f"?{urlencode(query)}" if query else "")
         answer = self._send("POST", path, repository)
         if answer.status_code == 201 and mount_from:
-            return 0
+            return False
         location = answer.headers.get("Location")
         if answer.status_code != 202 or not location:
             raise self._refusal(answer, f"start the upload of {blob.digest}", repository)
         self._put_blob(repository, blob, urljoin(answer.url, location), open_blob)
-        return blob.size
+        return True
 
     def _put_blob(
         self, repository: str, blob: Descriptor, location: str, open_blob: Callable[[Descriptor], VerifyingReader]

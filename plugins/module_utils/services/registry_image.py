@@ -136,14 +136,14 @@ class LayoutDelivery(Delivery):
         if not self.tag_plan.put:
             return
         mounts = dict(self.blobs.mount)
-        sent = []
-        for blob in (*self.blobs.upload, *mounts):
-            sent.append(self.registry.upload(self.repository, blob, self.layout.open, mounts.get(blob)))
-        # A registry may decline to mount; then the blob was sent after all.
-        self.bytes_sent = sum(sent)
-        self.blobs_skipped = (
-            len(self.content.blobs) - len(self.blobs.upload) - sum(map(bool, sent[len(self.blobs.upload) :]))
-        )
+        # Counted again: a registry may decline to mount, and then the blob is sent after all.
+        sent = [
+            blob
+            for blob in (*self.blobs.upload, *mounts)
+            if self.registry.upload(self.repository, blob, self.layout.open, mounts.get(blob))
+        ]
+        self.bytes_sent = sum(blob.size for blob in sent)
+        self.blobs_skipped = len(self.content.blobs) - len(sent)
         for manifest in self.manifests:
             self._put(manifest.digest, manifest)
         for tag in self.tag_plan.put:
@@ -156,7 +156,8 @@ class LayoutDelivery(Delivery):
         return self.registry.manifest_digest(self.repository, self.content.root.digest) is not None
 
     def _put(self, reference: str, item: image.Descriptor) -> None:
-        self.registry.put_manifest(self.repository, reference, item.media_type, self.layout.manifest(item), item.digest)
+        manifest = Manifest(item.digest, item.media_type, self.layout.manifest(item))
+        self.registry.put_manifest(self.repository, reference, manifest)
 
 
 @dataclass
@@ -206,7 +207,7 @@ class DaemonDelivery(Delivery):
         if self.source is None:
             self.source = self._push(pending.pop(0))
         for tag in pending:
-            self.registry.put_manifest(self.repository, tag, self.source.media_type, self.source.body, self.source.digest)
+            self.registry.put_manifest(self.repository, tag, self.source)
 
     def _published_source(self) -> Manifest | None:
         """The image's manifest when the repository has it: under a wanted tag, or by a digest Docker remembers."""
@@ -316,8 +317,10 @@ def _missing(name: str, reference: references.Reference, registry: Registry) -> 
         there = f"the registry has no repository {reference.repository}"
     else:
         there = f"{reference.repository} has the tags {', '.join(tags)}" if tags else "the repository has no tags"
-    return f"{name} is not in the registry ({there}): a pod that wants it gets ErrImagePull. "
+    return (
+        f"{name} is not in the registry ({there}): a pod that wants it gets ErrImagePull. "
         f"Push it from the registry's node: docker push {name}, or lumen.airgap.registry_image"
+    )
 
 
 def _labels(manifest: Manifest, repository: str, registry: Registry) -> dict[str, str]:

@@ -71,10 +71,7 @@ def select(index: Any, name: str | None) -> Descriptor:
     Without a name the layout must hold exactly one. Raises ImageError with the names there are.
     """
     entries = _entries(index, "manifests", "index.json")
-    if name is None:
-        found = entries
-    else:
-        found = [entry for entry in entries if name in _names(entry)]
+    found = entries if name is None else [entry for entry in entries if name in _names(entry)]
     distinct = {str(entry.get("digest")): entry for entry in found}
     if len(distinct) == 1:
         return descriptor(next(iter(distinct.values())))

@@ -63,6 +63,7 @@ class BlobPlan(NamedTuple):
 
     @property
     def bytes_to_send(self) -> int:
+        """The sizes of the blobs to upload, together."""
         return sum(blob.size for blob in self.upload)
 
 
@@ -73,11 +74,13 @@ class Inventory:
         self._repositories: dict[str, list[str]] = {}
 
     def add(self, repository: str, digest: str) -> None:
+        """Note that the repository has the blob."""
         holders = self._repositories.setdefault(digest, [])
         if repository not in holders:
             holders.append(repository)
 
     def has(self, repository: str, digest: str) -> bool:
+        """True when the repository is known to have the blob."""
         return repository in self._repositories.get(digest, ())
 
     def holder(self, digest: str) -> str | None:
@@ -114,9 +117,7 @@ def check_batch(wanted: Iterable[tuple[str, str, Identity]]) -> None:
     for repository, tag, identity in wanted:
         other = claims.setdefault((repository, tag), identity)
         if other != identity:
-            raise TagRefusedError(
-                f"{repository}:{tag} is asked for twice, for {other} and for {identity}: give it to one"
-            )
+            raise TagRefusedError(f"{repository}:{tag} is wanted for two images, {other} and {identity}")
 
 
 def plan_blobs(repository: str, image: Image, inventory: Inventory) -> BlobPlan:

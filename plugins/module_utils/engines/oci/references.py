@@ -62,9 +62,7 @@ def check_host(host: str) -> str:
     """Return ``host[:port]`` as it is, or raise InvalidReferenceError."""
     match = _HOST.fullmatch(host)
     if match is None or (match["port"] is not None and not 0 < int(match["port"]) < 65536):
-        raise InvalidReferenceError(
-            f"'{host}' is not the address of a registry: give host:port, without a scheme or a path"
-        )
+        raise InvalidReferenceError(f"'{host}' is no address of a registry: give host:port, without scheme or path")
     return host
 
 
@@ -90,9 +88,7 @@ def check_tag(tag: str) -> str:
 def check_digest(digest: str) -> str:
     """Return the digest as it is, or raise InvalidReferenceError."""
     if not _DIGEST.fullmatch(digest):
-        raise InvalidReferenceError(
-            f"'{digest}' is not a digest: sha256: and 64 (sha512: and 128) lower-case hex digits"
-        )
+        raise InvalidReferenceError(f"'{digest}' is not a digest: sha256: and 64, or sha512: and 128, hex digits")
     return digest
 
 
