@@ -10,11 +10,11 @@ from __future__ import annotations
 import random
 import sys
 import time
-
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "plugins" / "module_utils"))
 
+from engines.analysis.metric import Metric
 from engines.analysis.run import Measurement, Run
 from engines.analysis.template import read_metrics
 
@@ -33,9 +33,13 @@ METRIC = {
 def virtual_run(values: random.Random) -> Run:
     run = Run(read_metrics([METRIC]))
     now = 0.0
-    while not run.completed:
+
+    def measure(metric: Metric) -> Measurement:
         value = [values.uniform(0.9, 1.0)]
-        run.step(now, lambda metric: Measurement(metric.judge(value), now, value))
+        return Measurement(metric.judge(value), now, value)
+
+    while not run.completed:
+        run.step(now, measure)
         now = run.next_at(now)
     return run
 

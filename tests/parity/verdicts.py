@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import json
 import sys
-
-from typing import Any, Iterable
+from collections.abc import Iterable
+from typing import Any
 
 import _path  # noqa: F401  (makes engines importable)
-
 from engines.analysis.expression import ExpressionError
 from engines.analysis.metric import ERROR, Metric, TemplateError
 from engines.analysis.run import Measurement, MetricResult, Run

@@ -5,22 +5,21 @@
 """Conditions of an analysis: compiled against the type of a measurement, as Argo does at each one.
 
 Copies utils/evaluate/evaluate.go of Argo Rollouts 1.8 and the part of expr-lang 1.15.5 that
-semantics.py names; the rest of the language raises NotSupported.
+semantics.py names; the rest of the language raises NotSupportedError.
 """
 
 from __future__ import annotations
 
 import functools
-
-from typing import List, Union
+from typing import Union
 
 from . import machine, parser, semantics
-from .lexer import ExpressionError, NotSupported
+from .lexer import ExpressionError, NotSupportedError
 
-__all__ = ["Condition", "ExpressionError", "NotSupported", "Value", "compile_condition", "lint", "type_of"]
+__all__ = ["Condition", "ExpressionError", "NotSupportedError", "Value", "compile_condition", "lint", "type_of"]
 
 # A measurement: a Prometheus vector's values in order, or a scalar.
-Value = Union[List[float], float]
+Value = Union[list[float], float]
 
 VECTOR = semantics.VECTOR
 SCALAR = semantics.FLOAT
@@ -53,6 +52,7 @@ def compile_condition(source: str, result_type: str) -> Condition:
 
 
 def type_of(value: Value) -> str:
+    """The type that a value is compiled against: VECTOR or SCALAR."""
     return VECTOR if isinstance(value, list) else SCALAR
 
 

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import unicodedata
-
 from typing import NamedTuple
 
 NAME = "Identifier"
@@ -42,7 +41,7 @@ class ExpressionError(ValueError):
         self.column = column
 
 
-class NotSupported(ExpressionError):
+class NotSupportedError(ExpressionError):
     """A condition uses a part of the language that Argo knows and this engine does not, yet."""
 
 
@@ -54,6 +53,7 @@ class Token(NamedTuple):
     at: int
 
     def is_(self, kind: str, text: str) -> bool:
+        """Whether it is this very token."""
         return self.kind == kind and self.text == text
 
     def __str__(self) -> str:
@@ -67,6 +67,7 @@ def position(source: str, at: int) -> tuple[int, int]:
 
 
 def error_at(source: str, at: int, reason: str) -> ExpressionError:
+    """An ExpressionError that points at an offset of the source."""
     return ExpressionError(reason, *position(source, at))
 
 

@@ -11,8 +11,7 @@ virtual machine panics on raises ExpressionError (vm/vm.go and vm/runtime of exp
 from __future__ import annotations
 
 import math
-
-from typing import Any, Callable, List, Tuple
+from typing import Any, Callable
 
 from .lexer import ExpressionError
 
@@ -37,7 +36,7 @@ MAX_STEPS = 1_000_000
     END_LOOP,
 ) = range(14)
 
-Code = List[Tuple[int, Any]]
+Code = list[tuple[int, Any]]
 
 
 def run(code: Code, result: Any) -> Any:
@@ -114,6 +113,7 @@ def wrap(number: int) -> int:
 
 
 def boolean(value: Any) -> bool:
+    """What a jump or a ``not`` wants."""
     if type(value) is not bool:
         raise ExpressionError(f"interface conversion: interface {{}} is {go_type(value)}, not bool")
     return value
@@ -129,6 +129,7 @@ def elements(value: Any) -> list[Any]:
 
 
 def length(value: Any) -> int:
+    """The function len."""
     if isinstance(value, (list, str)):
         return len(elements(value))
     raise ExpressionError(f"invalid argument for len (type {go_type(value)})")
@@ -152,6 +153,7 @@ def fetch(base: Any, index: Any) -> Any:
 
 
 def negate(value: Any) -> Any:
+    """The sign ``-``."""
     if type(value) is int:
         return wrap(-value)
     if type(value) is float:
@@ -160,20 +162,24 @@ def negate(value: Any) -> Any:
 
 
 def invert(value: Any) -> bool:
+    """The operators ``!`` and ``not``."""
     return not boolean(value)
 
 
 def add(left: Any, right: Any) -> Any:
+    """Numbers, or two strings."""
     if type(left) is str and type(right) is str:
         return left + right
     return _arithmetic("+", left, right, lambda a, b: a + b)
 
 
 def subtract(left: Any, right: Any) -> Any:
+    """Numbers."""
     return _arithmetic("-", left, right, lambda a, b: a - b)
 
 
 def multiply(left: Any, right: Any) -> Any:
+    """Numbers."""
     return _arithmetic("*", left, right, lambda a, b: a * b)
 
 
@@ -208,6 +214,7 @@ def modulo(left: Any, right: Any) -> int:
 
 
 def power(left: Any, right: Any) -> float:
+    """The operators ``**`` and ``^``: always a float."""
     for value in (left, right):
         if not _is_number(value):
             raise ExpressionError(f"invalid operation: float({go_type(value)})")
@@ -270,6 +277,7 @@ def _pow_of_extremes(base: float, exponent: float) -> float:
 
 
 def equal(left: Any, right: Any) -> bool:
+    """Any two values; numbers by value, other types never equal each other."""
     if _is_number(left) and _is_number(right):
         return float(left) == float(right) if float in (type(left), type(right)) else left == right
     if isinstance(left, list) or isinstance(right, list):
@@ -279,6 +287,7 @@ def equal(left: Any, right: Any) -> bool:
 
 
 def unequal(left: Any, right: Any) -> bool:
+    """The operator ``!=``: true for NaN."""
     return not equal(left, right)
 
 
@@ -304,21 +313,25 @@ def _ordered(operator: str, left: Any, right: Any) -> tuple[Any, Any]:
 
 
 def less(left: Any, right: Any) -> bool:
+    """Two numbers or two strings."""
     left, right = _ordered("<", left, right)
     return bool(left < right)
 
 
 def more(left: Any, right: Any) -> bool:
+    """Two numbers or two strings."""
     left, right = _ordered(">", left, right)
     return bool(left > right)
 
 
 def less_or_equal(left: Any, right: Any) -> bool:
+    """Two numbers or two strings."""
     left, right = _ordered("<=", left, right)
     return bool(left <= right)
 
 
 def more_or_equal(left: Any, right: Any) -> bool:
+    """Two numbers or two strings."""
     left, right = _ordered(">=", left, right)
     return bool(left >= right)
 
@@ -330,10 +343,12 @@ def _float_argument(value: Any) -> float:
 
 
 def is_nan(_result: Any, value: Any) -> bool:
+    """The function isNaN, of a float."""
     return math.isnan(_float_argument(value))
 
 
 def is_inf(_result: Any, value: Any) -> bool:
+    """The function isInf, of a float, either sign."""
     return math.isinf(_float_argument(value))
 
 

@@ -10,11 +10,14 @@ Copies the Metric of Argo Rollouts 1.8 (pkg/apis/rollouts/v1alpha1/analysis_type
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Mapping
+from decimal import Decimal
+from typing import Any
 
 from .duration import DurationError, parse_duration
-from .expression import ExpressionError, Value, compile_condition, type_of
+from .expression import Value, compile_condition, type_of
 
 SUCCESSFUL = "Successful"
 FAILED = "Failed"
@@ -148,6 +151,13 @@ def _validate(metric: Metric) -> None:
         raise TemplateError("interval must be specified when count > 1")
 
 
-def describe_problem(problem: ExpressionError, condition: str) -> str:
-    """A condition's error with the condition, for messages."""
-    return f"{condition!r}: {problem}"
+def format_value(value: Value) -> str:
+    """A measurement as Argo writes it: ``[0.98,1]`` for a vector, ``0.98`` for a scalar, and NaN, +Inf, -Inf."""
+    if isinstance(value, list):
+        return f"[{','.join(format_value(item) for item in value)}]"
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    text = format(Decimal(repr(float(value))), "f")
+    return text[:-2] if text.endswith(".0") else text

@@ -5,13 +5,12 @@
 """Reads Argo's condition language by precedence climbing (parser/parser.go of expr-lang 1.15.5).
 
 The parser knows the shape of the language, the builder it drives knows what the pieces mean. What
-it does not read yet raises NotSupported at the token where it starts.
+it does not read yet raises NotSupportedError at the token where it starts.
 """
 
 from __future__ import annotations
 
 import re
-
 from typing import NamedTuple
 
 from .lexer import BRACKET, END, NAME, NUMBER, OPERATOR, STRING, Token, tokenize

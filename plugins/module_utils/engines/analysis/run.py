@@ -12,9 +12,9 @@ does it in the reconciliation that its own status change sets off.
 from __future__ import annotations
 
 import math
-
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Callable, Iterable, Sequence
+from typing import Callable
 
 from .metric import ERROR, FAILED, INCONCLUSIVE, RUNNING, SUCCESSFUL, Metric
 
@@ -55,6 +55,7 @@ class MetricResult:
 
     @property
     def completed(self) -> bool:
+        """Whether it has ended."""
         return self.phase != RUNNING
 
     def add(self, measurement: Measurement) -> None:
@@ -124,6 +125,7 @@ class Run:
 
     @property
     def completed(self) -> bool:
+        """Whether the run has ended."""
         return self.phase != RUNNING
 
     @property
@@ -160,9 +162,7 @@ class Run:
 
     @property
     def _terminating(self) -> bool:
-        return self._terminate or any(
-            result.phase in _BAD for result in self.results.values() if not result.dry_run
-        )
+        return self._terminate or any(result.phase in _BAD for result in self.results.values() if not result.dry_run)
 
     def step(self, now: float, measure: Callable[[Metric], Measurement]) -> None:
         """Measure what is due at ``now``, assess all, and end the run if that decides it."""

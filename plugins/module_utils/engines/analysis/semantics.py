@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any, Callable
 
 from . import machine
-from .lexer import ExpressionError, NotSupported, Token, error_at
+from .lexer import ExpressionError, NotSupportedError, Token, error_at
 
 NIL = "<nil>"
 BOOL = "bool"
@@ -53,12 +53,70 @@ _FUNCTIONS: dict[str, tuple[tuple[str, ...], str, Callable[..., Any]]] = {
 LOOPS = frozenset(["all", "any"])
 # The rest of the language's names, so that they are told apart from a misspelling.
 LATER_LOOPS = frozenset(
-    "none one filter map count find findIndex findLast findLastIndex groupBy reduce sortBy".split()
+    [
+        "none",
+        "one",
+        "filter",
+        "map",
+        "count",
+        "find",
+        "findIndex",
+        "findLast",
+        "findLastIndex",
+        "groupBy",
+        "reduce",
+        "sortBy",
+    ]
 )
 _LATER_FUNCTIONS = frozenset(
-    "type abs ceil floor round int float string trim trimPrefix trimSuffix upper lower split splitAfter replace "
-    "repeat join indexOf lastIndexOf hasPrefix hasSuffix max min sum mean median toJSON fromJSON toBase64 "
-    "fromBase64 now duration date first last get take keys values toPairs fromPairs sort asInt asFloat $env".split()
+    [
+        "type",
+        "abs",
+        "ceil",
+        "floor",
+        "round",
+        "int",
+        "float",
+        "string",
+        "trim",
+        "trimPrefix",
+        "trimSuffix",
+        "upper",
+        "lower",
+        "split",
+        "splitAfter",
+        "replace",
+        "repeat",
+        "join",
+        "indexOf",
+        "lastIndexOf",
+        "hasPrefix",
+        "hasSuffix",
+        "max",
+        "min",
+        "sum",
+        "mean",
+        "median",
+        "toJSON",
+        "fromJSON",
+        "toBase64",
+        "fromBase64",
+        "now",
+        "duration",
+        "date",
+        "first",
+        "last",
+        "get",
+        "take",
+        "keys",
+        "values",
+        "toPairs",
+        "fromPairs",
+        "sort",
+        "asInt",
+        "asFloat",
+        "$env",
+    ]
 )
 
 
@@ -69,7 +127,7 @@ class Node:
     it comes from a literal, which Argo turns into a float where a function wants one.
     """
 
-    __slots__ = ("type", "code", "constant", "value", "literal")
+    __slots__ = ("code", "constant", "literal", "type", "value")
 
     def __init__(self, type_: str, code: machine.Code) -> None:
         self.type = type_
@@ -80,6 +138,7 @@ class Node:
 
 
 def constant(value: Any, literal: bool = False) -> Node:
+    """A literal, or what a fold gave."""
     node = Node(_CONSTANT_TYPES[type(value)], [(machine.PUSH, value)])
     node.constant = value is not None
     node.value = value
@@ -101,16 +160,20 @@ class Builder:
 
     @property
     def in_loop(self) -> bool:
+        """Whether ``#`` means something here."""
         return bool(self._loops)
 
     def error(self, token: Token, reason: str) -> ExpressionError:
+        """An error at a token."""
         return error_at(self._source, token.at, reason)
 
-    def not_supported(self, token: Token, what: str) -> NotSupported:
+    def not_supported(self, token: Token, what: str) -> NotSupportedError:
+        """An error for what Argo knows and this engine does not, yet."""
         problem = self.error(token, f"{what} is not supported yet")
-        return NotSupported(problem.reason, problem.line, problem.column)
+        return NotSupportedError(problem.reason, problem.line, problem.column)
 
     def name(self, token: Token) -> Node:
+        """A name that is not called."""
         if token.text == "result":
             return Node(self._result_type, [(machine.RESULT, None)])
         self._refuse_later(token)
@@ -122,10 +185,12 @@ class Builder:
             raise self.not_supported(token, name)
 
     def pointer(self, token: Token) -> Node:
+        """The element ``#`` of the innermost loop."""
         collection = self._loops[-1]
         return Node(FLOAT if collection == VECTOR else ANY, [(machine.POINTER, None)])
 
     def unary(self, token: Token, node: Node) -> Node:
+        """A sign, ``!`` or ``not``."""
         operator = token.text
         if operator in ("!", "not"):
             if node.type not in (BOOL, ANY):
@@ -153,6 +218,7 @@ class Builder:
         return self.error(token, f"invalid operation: {token.text} (mismatched type{'s' * (len(nodes) > 1)} {types})")
 
     def binary(self, token: Token, left: Node, right: Node) -> Node:
+        """``left`` and ``right`` around an operator."""
         operator = token.text
         type_ = self._binary_type(operator, left.type, right.type)
         if not type_:
@@ -252,6 +318,7 @@ class Builder:
         return Node(type_, code)
 
     def index(self, token: Token, base: Node, index: Node) -> Node:
+        """``base[index]``."""
         if base.type == VECTOR:
             if index.type not in (INT, ANY):
                 raise self.error(token, f"array elements can only be selected using an integer (got {index.type})")
@@ -264,11 +331,13 @@ class Builder:
         return self._extended(base, type_, (machine.BINARY, machine.fetch))
 
     def open_loop(self, token: Token, collection: Node) -> None:
+        """Enter the predicate of all or any over ``collection``."""
         if collection.type not in (VECTOR, ANY):
             raise self.error(token, f"builtin {token.text} takes only array (got {collection.type})")
         self._loops.append(collection.type)
 
     def close_loop(self, token: Token, collection: Node, predicate: Node) -> Node:
+        """The whole all or any, its predicate read."""
         self._loops.pop()
         if predicate.type not in (BOOL, ANY):
             raise self.error(token, f"predicate should return boolean (got {predicate.type})")
@@ -286,6 +355,7 @@ class Builder:
         return self._extended(collection, BOOL, (machine.END_LOOP, None))
 
     def call(self, token: Token, arguments: list[Node]) -> Node:
+        """A function of Argo or of the language over its arguments."""
         name = token.text
         if name == "len":
             return self._len(token, arguments)

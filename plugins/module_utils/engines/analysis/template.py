@@ -14,11 +14,11 @@ from __future__ import annotations
 import dataclasses
 import re
 import traceback
-
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .expression import ExpressionError, lint
-from .metric import Metric, TemplateError, describe_problem, read_metric
+from .metric import Metric, TemplateError, read_metric
 
 RE2_IMPORT_ERROR: str | None = None
 try:
@@ -26,7 +26,15 @@ try:
 except ImportError:
     RE2_IMPORT_ERROR = traceback.format_exc()
 
-__all__ = ["RE2_IMPORT_ERROR", "TemplateError", "dry_run_names", "merge_args", "read_metrics", "read_spec", "substitute"]
+__all__ = [
+    "RE2_IMPORT_ERROR",
+    "TemplateError",
+    "dry_run_names",
+    "merge_args",
+    "read_metrics",
+    "read_spec",
+    "substitute",
+]
 
 _TAG = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _PROVIDERS = (
@@ -147,7 +155,7 @@ def _measurable(metric: Metric, data: Mapping[str, Any]) -> Metric:
             try:
                 lint(condition)
             except ExpressionError as problem:
-                raise TemplateError(f"{where}: {field} {describe_problem(problem, condition)}") from problem
+                raise TemplateError(f"{where}: {field} {condition!r}: {problem}") from problem
     if metric.effective_count is None:
         raise TemplateError(f"{where} runs indefinitely: give it a count")
     return dataclasses.replace(metric, query=_query(where, data.get("provider") or {}))
