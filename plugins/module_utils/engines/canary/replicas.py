@@ -11,7 +11,8 @@ utils/replicaset/canary.go and replicaset.go, answer for answer. Weights are who
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Sequence, Union
+from collections.abc import Sequence
+from typing import NamedTuple, Union
 
 IntOrPercent = Union[int, str]
 
@@ -89,7 +90,9 @@ def _pods(name: str, value: IntOrPercent, replicas: int, round_up: bool) -> int:
             # A string is a percentage even without the sign, as in apimachinery's intstr.
             percent = int(str(value).replace("%", ""))
         except ValueError:
-            raise ReplicaError(f"{name} is {value!r}; it must be a number of pods or a percentage such as 25%") from None
+            raise ReplicaError(
+                f"{name} is {value!r}; it must be a number of pods or a percentage such as 25%"
+            ) from None
         share = percent * replicas / 100
         pods = math.ceil(share) if round_up else math.floor(share)
     if pods < 0:

@@ -11,7 +11,9 @@ GetCurrentSetWeight in utils/replicaset/canary.go.
 from __future__ import annotations
 
 import re
-from typing import Any, Mapping, NamedTuple, Optional, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Optional
 
 from .replicas import DEFAULT_FENCEPOST, Counts, IntOrPercent, Scale, goal, settle
 
@@ -33,7 +35,8 @@ class StepError(ValueError):
     """A step that cannot be run or followed; the message names its place in spec.strategy.canary.steps."""
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True)
+class Step:
     """One step. ``weight`` is the one in force while it runs; ``duration`` (seconds) is None without an end."""
 
     index: int

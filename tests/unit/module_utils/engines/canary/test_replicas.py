@@ -57,7 +57,7 @@ def test_actual_weight() -> None:
 
 @pytest.mark.parametrize(
     ("surge", "unavailable", "expected"),
-    [("25%", "25%", (3, 2)), (0, 0, (0, 1)), ("1%", "1%", (1, 0)), (2, 20, (2, 10)), ("0%", "9%", (0, 1)), ("25", 0, (3, 0))],
+    [("25%", "25%", (3, 2)), (0, 0, (0, 1)), ("1%", "1%", (1, 0)), (2, 20, (2, 10)), ("25", 0, (3, 0))],
 )
 def test_fenceposts_of_ten(surge: object, unavailable: object, expected: tuple[int, int]) -> None:
     assert fenceposts(10, surge, unavailable) == Fenceposts(*expected)  # type: ignore[arg-type]
@@ -74,7 +74,7 @@ def test_older_pods_hold_up_scaling_down_and_take_room() -> None:
 
 
 def test_a_broken_canary_is_taken_away_all_the_same() -> None:
-    assert step(goal(4, 0), Scale(4, 0), Scale(1, 1)) == Counts(4, 1)
+    assert step(goal(4, 0), Scale(4, 0), Scale(1, 1)) == Counts(2, 1)
     assert step(goal(4, 0), Scale(1, 0), Scale(4, 4)) == Counts(0, 4)
 
 

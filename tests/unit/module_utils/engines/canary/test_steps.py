@@ -42,7 +42,7 @@ def test_reads_kinds_weights_and_durations() -> None:
     assert steps[1].templates == (("success-rate", False),)
 
 
-@pytest.mark.parametrize(("value", "seconds"), [(30, 30.0), ("30", 30.0), ("1h", 3600.0), ("500ms", 0.0), ("1.5m", 90.0)])
+@pytest.mark.parametrize(("value", "seconds"), [(30, 30.0), ("30", 30.0), ("1h", 3600.0), ("500ms", 0.0), ("1.5m", 90)])
 def test_pause_durations_as_argo_reads_them(value: object, seconds: float) -> None:
     assert read_steps({"steps": [{"pause": {"duration": value}}]})[0].duration == seconds
 
