@@ -12,7 +12,7 @@ steps that were over before it looked stay unknown.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from .objects import (
     HASH_LABEL,
@@ -52,12 +52,12 @@ class StepRecord:
     """A step as it went. Times are epoch seconds, None when nobody watched."""
 
     step: Step
-    started_at: Optional[float] = None
-    finished_at: Optional[float] = None
+    started_at: float | None = None
+    finished_at: float | None = None
     ended_by: str = ""
     """advance, unseen (over before anybody looked), full (promoted fully), aborted or superseded; empty: running."""
     run: str = ""
-    counts: Optional[Counts] = None
+    counts: Counts | None = None
 
 
 @dataclass
@@ -82,7 +82,7 @@ class State(NamedTuple):
     """
 
     phase: str
-    step: Optional[Step]
+    step: Step | None
     canary_hash: str
     stable_hash: str
     decision: str = ""
@@ -95,14 +95,14 @@ class Follower:
     def __init__(self, name: str, target: str = "") -> None:
         self.name = name
         self.changes: list[Change] = []
-        self.view: Optional[RolloutView] = None
+        self.view: RolloutView | None = None
         self._target = target
         self._steps: tuple[Step, ...] = ()
         self._objects: dict[str, Object] = {}
         self._kinds: dict[str, dict[str, Object]] = {"AnalysisRun": {}, "Pod": {}, "ReplicaSet": {}}
         self._heard: dict[str, list[Measurement]] = {}
-        self._position: Optional[int] = None
-        self._paused_at: Optional[int] = None
+        self._position: int | None = None
+        self._paused_at: int | None = None
         self._told: set[tuple[str, ...]] = set()
         self._pods_line = ""
         self._troubled_since: dict[str, float] = {}

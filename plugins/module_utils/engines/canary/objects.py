@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 HASH_LABEL = "rollouts-pod-template-hash"
 STEP_LABEL = "step-index"
@@ -32,7 +32,7 @@ class RolloutView:
     hash: str
     stable: str
     revision: str
-    index: Optional[int]
+    index: int | None
     phase: str
     message: str
     aborted: bool
@@ -98,7 +98,7 @@ class RunView(NamedTuple):
     name: str
     hash: str
     revision: str
-    step: Optional[int]
+    step: int | None
     created: str
     phase: str
     message: str

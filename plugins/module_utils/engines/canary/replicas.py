@@ -134,7 +134,7 @@ def _tied(weight: int, total: int) -> bool:
 
 
 def step(wanted: Goal, canary: Scale, stable: Scale, older: Sequence[Scale] = ()) -> Counts:
-    """The counts the controller sets next, from ReplicaSets in any state. One reconciliation, not the end of the way."""
+    """The counts the controller sets next, from ReplicaSets in any state: one reconciliation, not the end."""
     target = weighted(wanted.replicas, wanted.weight, wanted.limits.surge)
     ceiling = wanted.replicas + wanted.limits.surge
     grown = _grow(target, ceiling, canary, stable, older)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from .replicas import DEFAULT_FENCEPOST, Counts, IntOrPercent, Scale, goal, settle
 
@@ -42,7 +42,7 @@ class Step:
     index: int
     kind: str
     weight: int
-    duration: Optional[float] = None
+    duration: float | None = None
     templates: tuple[tuple[str, bool], ...] = ()
     """Of an analysis: (name, cluster scope) of each AnalysisTemplate."""
 
