@@ -19,7 +19,7 @@ from typing import Any
 from . import host
 from .build import Builder, version_of
 from .host import NODES, REGISTRY
-from .images import ADDONS, CONTROL_PLANE, push_images, registry_archive
+from .images import ADDONS, CONTROL_PLANE, REGISTRY_IMAGE, push_images, registry_archive
 from .nodes import on, started_at, state, unit_log, write
 from .paths import CACHE, LAB, LOCAL, ROOT
 from .report import LabError, say, step, wait_for
@@ -126,7 +126,7 @@ def _ensure_registry(builder: Builder) -> None:
     archive = registry_archive(builder)
     on("node-1", "systemctl", "enable", "--now", "docker", timeout=120)
     on("node-1", "mkdir", "-p", "/var/lib/lumen-airgap")
-    if attempt([host.DOCKER, "exec", "node-1", "docker", "image", "inspect", "registry:lab"]).returncode != 0:
+    if attempt([host.DOCKER, "exec", "node-1", "docker", "image", "inspect", REGISTRY_IMAGE]).returncode != 0:
         host.docker("cp", str(archive), "node-1:/var/lib/lumen-airgap/registry.tar")
     playbook = Path(sys.executable).parent / "ansible-playbook"
     argv = [str(playbook), "-i", "inventories/lab", "playbooks/site.yml"]
