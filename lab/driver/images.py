@@ -167,7 +167,7 @@ def _put(source: Path, target: Path) -> None:
 def _put_go(target: Path) -> None:
     """The Go toolchain of this machine, without what a build of the app does not read."""
     root = Path(run(["go", "env", "GOROOT"], env={"GOTOOLCHAIN": "local"}).strip())
-    ignore = shutil.ignore_patterns("testdata", "*_test.go", "race", "cgo.a")
+    ignore = shutil.ignore_patterns("testdata", "*_test.go", "*.syso")
     for name in ("bin", "src", "pkg/tool", "pkg/include", "VERSION", "go.env"):
         if (root / name).is_dir():
             shutil.copytree(root / name, target / name, ignore=ignore, copy_function=_link, dirs_exist_ok=True)
