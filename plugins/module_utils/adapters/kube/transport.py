@@ -76,6 +76,7 @@ class Transport:
         """Read the kubeconfig. Sends nothing yet. Raises ``KubeError`` for an unusable one."""
         try:
             import urllib3
+            import yaml
             from kubernetes.client.configuration import Configuration
             from kubernetes.client.rest import RESTClientObject
             from kubernetes.config import ConfigException, load_kube_config
@@ -97,7 +98,7 @@ class Transport:
             rest = RESTClientObject(configuration)
             if configuration.host.startswith("https"):
                 _load_tls_once(rest.pool_manager.connection_pool_kw, configuration)
-        except (ConfigException, OSError, ValueError, TypeError) as error:
+        except (ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
             raise KubeError(f"kubeconfig {path}{_in_context(context)} cannot be used: {error}") from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
