@@ -13,8 +13,8 @@ from ansible_collections.lumen.airgap.plugins.module_utils.entry import missing,
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
 
 
-class Left(Exception):
-    pass
+class Left(Exception):  # noqa: N818
+    """The module has ended."""
 
 
 class FakeModule:

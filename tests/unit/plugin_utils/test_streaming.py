@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from ansible.errors import AnsibleActionFail
@@ -110,7 +110,7 @@ def test_the_fake_dies_too(stream: FakeStream) -> None:
 
 
 class Greeter(StreamingAction):
-    ARGUMENT_SPEC = {
+    ARGUMENT_SPEC: ClassVar[dict[str, Any]] = {
         "name": {"type": "str", "required": True},
         "password": {"type": "str", "no_log": True},
         "count": {"type": "int", "default": 2},

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import ssl
 import tempfile
@@ -199,6 +200,6 @@ def _load_tls_once(pool_options: dict[str, Any], configuration: Any) -> None:
 
 
 def _text(error: BaseException) -> str:
-    """What urllib3 says, without its object addresses."""
+    """What urllib3 says, without the connection object it says it of."""
     text = str(error)
-    return text.split(">: ", 1)[1] if ">: " in text else (text or type(error).__name__)
+    return re.sub(r"^\S*Connection(Pool)?\(.*?\): ", "", text) or type(error).__name__

@@ -403,7 +403,7 @@ def test_a_version_that_cannot_be_one(app: App, version: str) -> None:
 def test_a_journal_that_was_broken_by_hand(app: App) -> None:
     app.acquire()
     app.session.edit(CONFIG_MAP, "api-release", "lumen", {"data": {"journal": "{oops"}})
-    with pytest.raises(AirgapError, match="ConfigMap lumen/api-release: data.journal is not what was written"):
+    with pytest.raises(AirgapError, match=r"ConfigMap lumen/api-release: data\.journal is not what was written"):
         app.acquire()
 
 

@@ -323,7 +323,7 @@ def test_service_proxy() -> None:
         (status(403, "Forbidden", "cannot get services/proxy"), Forbidden, ""),
         (status(503, "ServiceUnavailable", "no endpoints available"), KubeError, ""),
         (Response(404, b"404 page not found"), KubeError, "404 page not found"),
-        (Response(400, b'{"status":"error","error":"parse error"}'), KubeError, '{"status":"error","error":"parse error"}'),
+        (Response(400, b'{"error":"parse error"}'), KubeError, '{"error":"parse error"}'),
         (TransportFailure("timed out"), Unreachable, ""),
     ],
 )  # fmt: skip

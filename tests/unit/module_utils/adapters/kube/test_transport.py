@@ -115,12 +115,13 @@ def test_a_write_is_never_repeated() -> None:
 
 def test_a_failure_is_told_without_object_addresses() -> None:
     sut, _pool = transport(
-        urllib3.exceptions.NewConnectionError(None, "Failed to establish a new connection: Connection refused")  # type: ignore[arg-type]
+        urllib3.exceptions.NewConnectionError(
+            urllib3.connection.HTTPSConnection("127.0.0.1"), "Failed to establish a new connection: refused"
+        )
     )
     with pytest.raises(TransportFailure) as caught:
         sut.request("GET", "/api")
-    assert "refused" in str(caught.value)
-    assert "0x" not in str(caught.value)
+    assert str(caught.value) == "Failed to establish a new connection: refused"
 
 
 def test_a_stream_is_cut_into_lines_wherever_the_chunks_end() -> None:
@@ -233,7 +234,7 @@ def test_the_environment_names_the_kubeconfig(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_kubeconfig_that_does_not_exist() -> None:
-    with pytest.raises(KubeError, match="kubeconfig /nowhere/config does not exist. Set the option kubeconfig"):
+    with pytest.raises(KubeError, match=r"kubeconfig /nowhere/config does not exist\. Set the option kubeconfig"):
         Transport.connect("/nowhere/config")
 
 
