@@ -6,15 +6,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, NoReturn
+from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from .errors import AirgapError
 
 
-def run_module(module: AnsibleModule, call: Callable[[], dict[str, Any]]) -> NoReturn:
-    """Exit with what ``call`` returns; an ``AirgapError`` becomes a failure with its details beside the message."""
+def run_module(module: AnsibleModule, call: Callable[[], dict[str, Any]]) -> None:
+    """Exit with what ``call`` returns; an ``AirgapError`` becomes a failure with its details beside the message.
+
+    Does not return.
+    """
     try:
         result = call()
     except AirgapError as error:

@@ -25,9 +25,11 @@ class SystemClock:
     """The real one."""
 
     def time(self) -> float:
+        """Epoch seconds."""
         return time.time()
 
     def sleep(self, seconds: float) -> None:
+        """Wait."""
         time.sleep(seconds)
 
 

@@ -27,8 +27,8 @@ attributes:
   idempotent:
     support: full
     details:
-      - The same document is not written twice. A release that has not ended gets the present time as its end, which makes
-        another document each time.
+      - The same document is not written twice. A release that has not ended gets the present time as its end, which
+        makes another document each time.
 options:
   directory:
     description: Where the file goes. Made when it does not exist.
@@ -47,8 +47,8 @@ options:
   outcome:
     description:
       - Overrides the outcome that O(result) and O(release) tell.
-      - Without it, a rollback whose O(result) does not show that the stable version was verified counts as V(failed), and
-        so does everything without an outcome.
+      - Without it, a rollback whose O(result) does not show that the stable version was verified counts as V(failed),
+        and so does everything without an outcome.
     type: str
     choices: [promoted, rolled_back, failed]
   image:

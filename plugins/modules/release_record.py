@@ -16,8 +16,8 @@ author:
 description:
   - One release of an app at a time. A Lease C(<app>-release) in the namespace of the app says which run works on which
     release; a ConfigMap of the same name remembers what was done.
-  - A run that was killed is taken up by the next run of the same version, once the Lease has expired, or at once when the
-    C(ansible-playbook) that holds it was running on this machine and is dead.
+  - A run that was killed is taken up by the next run of the same version, once the Lease has expired, or at once when
+    the C(ansible-playbook) that holds it was running on this machine and is dead.
   - Another version is refused as long as a release has not ended, also when its Lease has expired.
   - A version that was promoted is returned with that outcome, and nothing is written, so that a play can stop early.
 extends_documentation_fragment:
@@ -29,8 +29,8 @@ attributes:
     support: full
     details:
       - O(state=acquired) reads, decides and refuses as always, and does not take the Lease.
-      - O(state=renewed), O(state=noted) and O(state=finished) do not ask whether the Lease is held, because in check mode
-        nobody took it.
+      - O(state=renewed), O(state=noted) and O(state=finished) do not ask whether the Lease is held, because in check
+        mode nobody took it.
   diff_mode:
     support: none
   idempotent:

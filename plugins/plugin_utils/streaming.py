@@ -17,7 +17,7 @@ from ansible.utils.display import Display
 from ..module_utils.errors import AirgapError
 
 
-class ParentGone(Exception):
+class ParentGone(Exception):  # noqa: N818
     """ansible-playbook died and left this worker behind: nobody waits for an answer, so nothing more may be changed.
 
     Not an ``AirgapError``, so that no error handling of a release mistakes it for a failure to roll back from.
@@ -139,7 +139,8 @@ class StreamingAction(ActionBase):
             result.update(error.details, failed=True, msg=error.message)
         except ParentGone as error:
             result.update(failed=True, msg=str(error))
-        return remove_values(without(result, secret_options(self.ARGUMENT_SPEC)), secrets)
+        shown: dict[str, Any] = remove_values(without(result, secret_options(self.ARGUMENT_SPEC)), secrets)
+        return shown
 
     def _refuse_other_connections(self) -> None:
         transport = getattr(self._connection, "transport", "local")

@@ -10,7 +10,8 @@ import errno
 import json
 import os
 import re
-from typing import Any, Mapping, Optional
+from collections.abc import Mapping
+from typing import Any
 
 from ..errors import AirgapError
 from ..times import parse_rfc3339, rfc3339
@@ -23,10 +24,10 @@ def build(
     release: Mapping[str, Any],
     result: Mapping[str, Any],
     now: float,
-    outcome: Optional[str] = None,
-    image: Optional[str] = None,
-    digest: Optional[str] = None,
-    commit: Optional[str] = None,
+    outcome: str | None = None,
+    image: str | None = None,
+    digest: str | None = None,
+    commit: str | None = None,
 ) -> dict[str, Any]:
     """The document. ``release`` is what release_record returned, ``result`` what the canary returned or how the task
     failed that ended the release before it; empty when nothing is known."""
@@ -90,7 +91,7 @@ def write(directory: str, evidence: Mapping[str, Any], dry_run: bool = False) ->
     raise AssertionError("numbers do not end")
 
 
-def _outcome(release: Mapping[str, Any], result: Mapping[str, Any], outcome: Optional[str]) -> str:
+def _outcome(release: Mapping[str, Any], result: Mapping[str, Any], outcome: str | None) -> str:
     """``rolled_back`` only when stable was verified; ``failed`` for all that cannot be shown."""
     claimed = outcome or result.get("outcome") or release.get("outcome")
     if claimed not in OUTCOMES:

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Mapping, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 _PROC = Path("/proc")
 _MACHINE_ID = Path("/etc/machine-id")
@@ -26,7 +27,7 @@ class _Process(NamedTuple):
     argv: tuple[str, ...]
 
 
-def find(pid: Optional[int] = None, proc: Path = _PROC, machine_id: Path = _MACHINE_ID) -> dict[str, Any]:
+def find(pid: int | None = None, proc: Path = _PROC, machine_id: Path = _MACHINE_ID) -> dict[str, Any]:
     """The ansible-playbook process above ``pid`` (default: this one).
 
     ``{host, boot, pid, start}``: host name, boot id, process id and its start in clock ticks since boot, and
@@ -55,7 +56,7 @@ def find(pid: Optional[int] = None, proc: Path = _PROC, machine_id: Path = _MACH
     }
 
 
-def alive(process: Mapping[str, Any], proc: Path = _PROC, machine_id: Path = _MACHINE_ID) -> Optional[bool]:
+def alive(process: Mapping[str, Any], proc: Path = _PROC, machine_id: Path = _MACHINE_ID) -> bool | None:
     """Whether ``process`` (from ``find``) still runs; None when that cannot be told from here."""
     if not process or process["host"] != socket.gethostname() or process.get("machine") != _text(machine_id):
         return None
@@ -76,7 +77,7 @@ def _is_ansible(argv: tuple[str, ...]) -> bool:
     return any(name.startswith("ansible") and name != "ansible-runner" for name in candidates)
 
 
-def _read(proc: Path, pid: int) -> Optional[_Process]:
+def _read(proc: Path, pid: int) -> _Process | None:
     if pid < 1:
         return None
     try:

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Callable, Mapping, NamedTuple, Optional
+from collections.abc import Mapping
+from typing import Any, Callable, NamedTuple
 
 from ..adapters.kube.kinds import CONFIG_MAP, LEASE
 from ..adapters.kube.session import Conflict, Session
@@ -39,7 +40,7 @@ _BYTES = 900_000  # a ConfigMap holds a mebibyte
 _ATTEMPTS = 5
 
 
-class LeaseLost(AirgapError):
+class LeaseLost(AirgapError):  # noqa: N818
     """Another run holds the release now. This one must stop and change nothing more."""
 
 
@@ -78,9 +79,9 @@ class Record:
         self.release_id: str = current["id"]
         self.version: str = current["version"]
         self.started_at: str = current["started_at"]
-        self.finished_at: Optional[str] = current.get("finished_at")
-        self.outcome: Optional[str] = current.get("outcome")
-        self.reason: Optional[str] = current.get("reason")
+        self.finished_at: str | None = current.get("finished_at")
+        self.outcome: str | None = current.get("outcome")
+        self.reason: str | None = current.get("reason")
         self.resumed = False
         self.changed = False
         self.journal: list[dict[str, Any]] = []
@@ -127,9 +128,7 @@ class Record:
         raise AirgapError(f"{lock.name}: others change the Lease all the time; try again.")
 
     @classmethod
-    def attach(
-        cls, session: Session, clock: Clock, namespace: str, app: str, release_id: str, run: str
-    ) -> Record:
+    def attach(cls, session: Session, clock: Clock, namespace: str, app: str, release_id: str, run: str) -> Record:
         """The release that this run has acquired before. Raises ``LeaseLost`` when it holds it no longer."""
         book = _Book(session, namespace, app)
         book.read()
@@ -142,7 +141,7 @@ class Record:
         return record
 
     @classmethod
-    def read(cls, session: Session, clock: Clock, namespace: str, app: str) -> Optional[Record]:
+    def read(cls, session: Session, clock: Clock, namespace: str, app: str) -> Record | None:
         """The latest release of the app, whoever works on it; None when there was none."""
         book = _Book(session, namespace, app)
         book.read()
@@ -184,8 +183,7 @@ class Record:
             entry = {"phase": outcome, "at": now, "run": self.run, **({"reason": reason} if reason else {})}
 
             def end(book: _Book) -> None:
-                assert book.current is not None
-                book.current.update(ending)
+                book.current = {**(book.current or {}), **ending}
                 book.entries.append(entry)
 
             self._update(end)
@@ -272,7 +270,7 @@ class _Decision(NamedTuple):
     release_id: str
     version: str
     run: str
-    holder: Optional[Holder]  # from whom it is taken
+    holder: Holder | None  # from whom it is taken
 
 
 def _decide(
@@ -345,7 +343,7 @@ class _Lock:
         self._clock = clock
         self._namespace = namespace
         self.app = app
-        self._object: Optional[dict[str, Any]] = None
+        self._object: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -355,7 +353,7 @@ class _Lock:
     def now(self) -> float:
         return self._clock.time()
 
-    def read(self) -> Optional[Holder]:
+    def read(self) -> Holder | None:
         """Who holds it; None when nobody does."""
         self._object = self._session.find(LEASE, f"{self.app}-release", self._namespace)
         spec = (self._object or {}).get("spec") or {}
@@ -387,7 +385,7 @@ class _Lock:
             raise LeaseLost(f"{self.name} is no longer held by {identity}: {now}. This run stops.")
         return self._object
 
-    def renew(self, identity: str, seconds: Optional[int]) -> None:
+    def renew(self, identity: str, seconds: int | None) -> None:
         """Hold it from now on, for ``seconds`` or as long as last time."""
 
         def change(spec: dict[str, Any]) -> None:
@@ -400,13 +398,13 @@ class _Lock:
     def release(self, identity: str) -> None:
         """Give it back, if ``identity`` holds it."""
 
-        def ours() -> Optional[dict[str, Any]]:
+        def ours() -> dict[str, Any] | None:
             holder = self.read()
             return self._object if holder is not None and holder.identity == identity else None
 
         self._write(ours, lambda spec: spec.pop("holderIdentity"))
 
-    def _write(self, read: Callable[[], Optional[dict[str, Any]]], change: Callable[[dict[str, Any]], Any]) -> None:
+    def _write(self, read: Callable[[], dict[str, Any] | None], change: Callable[[dict[str, Any]], Any]) -> None:
         """Change what ``read`` returns; again when somebody wrote in between (the same run may in two processes)."""
         for _attempt in range(_ATTEMPTS):
             body = read()
@@ -443,9 +441,9 @@ class _Book:
         self._session = session
         self._namespace = namespace
         self._name = f"{app}-release"
-        self._object: Optional[dict[str, Any]] = None
+        self._object: dict[str, Any] | None = None
         self.number = 0
-        self.current: Optional[dict[str, Any]] = None
+        self.current: dict[str, Any] | None = None
         self.entries: list[dict[str, Any]] = []
         self.previous: list[dict[str, Any]] = []
 
@@ -480,7 +478,7 @@ class _Book:
         }
         self.entries = []
 
-    def last_outcome(self, version: str) -> Optional[str]:
+    def last_outcome(self, version: str) -> str | None:
         """Of the latest release of ``version``."""
         return next((release.get("outcome") for release in self._releases() if release["version"] == version), None)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 #: 2026-01-01T00:00:00Z
 EPOCH = 1767225600.0

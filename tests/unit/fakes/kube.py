@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, Union
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds import (
     CLUSTER_ANALYSIS_TEMPLATE,
@@ -34,7 +35,7 @@ from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session
     NotFound,
 )
 
-Key = tuple[Kind, Optional[str], str]
+Key = tuple[Kind, str | None, str]
 
 #: An AnalysisRun has no status subresource: its controller writes the whole object.
 STATUS_SUBRESOURCE = {DEPLOYMENT, POD, REPLICA_SET, ROLLOUT, SERVICE}
@@ -73,7 +74,7 @@ class FakeSession:
     server = "https://fake:6443"
 
     def __init__(self, *objects: Mapping[str, Any]) -> None:
-        self.calls: list[tuple[str, Optional[Kind], Optional[str], str]] = []
+        self.calls: list[tuple[str, Kind | None, str | None, str]] = []
         self.bodies: list[Any] = []
         self.unknown_kinds: set[Kind] = set()
         #: Answers ``service_proxy``: (namespace, service, port, path, query) -> body; may raise.
@@ -97,12 +98,12 @@ class FakeSession:
         key = self._key(body)
         return self._store(key, copy.deepcopy(dict(body)), None)
 
-    def edit(self, kind: Kind, name: str, namespace: Optional[str], patch: Mapping[str, Any]) -> dict[str, Any]:
+    def edit(self, kind: Kind, name: str, namespace: str | None, patch: Mapping[str, Any]) -> dict[str, Any]:
         """Merge ``patch`` into an object, status included: what a controller does."""
         key = (kind, namespace, name)
         return self._store(key, merge(self._objects[key], patch), self._objects[key])
 
-    def remove(self, kind: Kind, name: str, namespace: Optional[str]) -> None:
+    def remove(self, kind: Kind, name: str, namespace: str | None) -> None:
         """Delete an object."""
         key = (kind, namespace, name)
         self._version += 1
@@ -117,11 +118,11 @@ class FakeSession:
 
     # What Session does
 
-    def get(self, kind: Kind, name: str, namespace: Optional[str] = None) -> dict[str, Any]:
+    def get(self, kind: Kind, name: str, namespace: str | None = None) -> dict[str, Any]:
         self._call("get", kind, namespace, name)
         return copy.deepcopy(self._existing("get", kind, namespace, name))
 
-    def find(self, kind: Kind, name: str, namespace: Optional[str] = None) -> Optional[dict[str, Any]]:
+    def find(self, kind: Kind, name: str, namespace: str | None = None) -> dict[str, Any] | None:
         self._call("find", kind, namespace, name)
         try:
             return self.get(kind, name, namespace)
@@ -133,9 +134,9 @@ class FakeSession:
     def list(
         self,
         kind: Kind,
-        namespace: Optional[str] = None,
-        label_selector: Optional[str] = None,
-        field_selector: Optional[str] = None,
+        namespace: str | None = None,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
     ) -> Listing:
         self._call("list", kind, namespace, "")
         items = [
@@ -174,10 +175,10 @@ class FakeSession:
         self,
         kind: Kind,
         name: str,
-        namespace: Optional[str],
-        body: Union[Mapping[str, Any], Sequence[Any]],
+        namespace: str | None,
+        body: Mapping[str, Any] | Sequence[Any],
         patch_type: str = "merge",
-        subresource: Optional[str] = None,
+        subresource: str | None = None,
         dry_run: bool = False,
     ) -> dict[str, Any]:
         self._call("patch", kind, namespace, name, body=body)
@@ -213,7 +214,7 @@ class FakeSession:
             return copy.deepcopy(changed)
         return self._store(key, changed, current)
 
-    def delete(self, kind: Kind, name: str, namespace: Optional[str] = None) -> None:
+    def delete(self, kind: Kind, name: str, namespace: str | None = None) -> None:
         self._call("delete", kind, namespace, name)
         if (kind, namespace, name) in self._objects:
             self.remove(kind, name, namespace)
@@ -221,10 +222,10 @@ class FakeSession:
     def watch(
         self,
         kind: Kind,
-        namespace: Optional[str] = None,
+        namespace: str | None = None,
         resource_version: str = "",
-        label_selector: Optional[str] = None,
-        field_selector: Optional[str] = None,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
         timeout: float = 60,
     ) -> FakeWatch:
         self._call("watch", kind, namespace, "")
@@ -235,8 +236,7 @@ class FakeSession:
             [
                 copy.deepcopy(event)
                 for version, key, event in self._events
-                if version > since
-                and self._matches(key, event.object, kind, namespace, label_selector, field_selector)
+                if version > since and self._matches(key, event.object, kind, namespace, label_selector, field_selector)
             ]
         )
 
@@ -246,7 +246,7 @@ class FakeSession:
         service: str,
         port: int,
         path: str,
-        query: Optional[Mapping[str, Any]] = None,
+        query: Mapping[str, Any] | None = None,
         timeout: float = 10.0,
     ) -> bytes:
         self._call("service_proxy", None, namespace, service)
@@ -254,7 +254,7 @@ class FakeSession:
 
     # Inside
 
-    def _call(self, method: str, kind: Optional[Kind], namespace: Optional[str], name: str, body: Any = None) -> None:
+    def _call(self, method: str, kind: Kind | None, namespace: str | None, name: str, body: Any = None) -> None:
         if method != "find":
             self.calls.append((method, kind, namespace, name))
         if body is not None:
@@ -269,14 +269,14 @@ class FakeSession:
         namespace = None if kind in CLUSTER_SCOPED else body["metadata"].get("namespace")
         return kind, namespace, body["metadata"]["name"]
 
-    def _existing(self, verb: str, kind: Kind, namespace: Optional[str], name: str) -> dict[str, Any]:
+    def _existing(self, verb: str, kind: Kind, namespace: str | None, name: str) -> dict[str, Any]:
         try:
             return self._objects[(kind, namespace, name)]
         except KeyError:
             message = f'{verb} {kind.kind} {namespace}/{name}: {self.server} answered 404 NotFound: "{name}" not found'
             raise NotFound(message, status=404, reason="NotFound") from None
 
-    def _store(self, key: Key, body: dict[str, Any], current: Optional[dict[str, Any]]) -> dict[str, Any]:
+    def _store(self, key: Key, body: dict[str, Any], current: dict[str, Any] | None) -> dict[str, Any]:
         current = current or self._objects.get(key)
         if current is not None and _content(body) == _content(current):
             return copy.deepcopy(current)  # as the real one: a change of nothing makes no new version
@@ -298,9 +298,9 @@ class FakeSession:
         key: Key,
         body: Mapping[str, Any],
         kind: Kind,
-        namespace: Optional[str],
-        label_selector: Optional[str],
-        field_selector: Optional[str],
+        namespace: str | None,
+        label_selector: str | None,
+        field_selector: str | None,
     ) -> bool:
         if key[0] != kind or (namespace is not None and key[1] != namespace):
             return False
@@ -308,7 +308,7 @@ class FakeSession:
         return _selected(label_selector, labels.get) and _selected(field_selector, lambda path: _field(body, path))
 
 
-def _selected(selector: Optional[str], value: Callable[[str], Any]) -> bool:
+def _selected(selector: str | None, value: Callable[[str], Any]) -> bool:
     """Equality-based selectors: ``a=b,c!=d,e``."""
     for term in (selector or "").split(","):
         if not term:

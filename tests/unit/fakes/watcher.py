@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.watcher import Observation, Subscription
 
@@ -39,7 +39,7 @@ class FakeWatcher:
         """Make an observation LOST or BACK."""
         self._ready.append(Observation(self._subscriptions[0].kind, type, {"message": message}, self._clock.time()))
 
-    def next(self, timeout: float) -> Optional[Observation]:
+    def next(self, timeout: float) -> Observation | None:
         end = self._clock.time() + timeout
         self._collect()
         while not self._ready and self._clock.step(end):

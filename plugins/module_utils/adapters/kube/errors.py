@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 from ...errors import AirgapError
 
@@ -19,7 +19,7 @@ class KubeError(AirgapError):
     """
 
     def __init__(
-        self, message: str, status: Optional[int] = None, reason: str = "", body: str = "", **details: Any
+        self, message: str, status: int | None = None, reason: str = "", body: str = "", **details: Any
     ) -> None:
         super().__init__(message, **details)
         self.status = status
@@ -27,27 +27,27 @@ class KubeError(AirgapError):
         self.body = body
 
 
-class NotFound(KubeError):
+class NotFound(KubeError):  # noqa: N818
     """The object, or its kind, does not exist (404)."""
 
 
-class Conflict(KubeError):
+class Conflict(KubeError):  # noqa: N818
     """Somebody else changed or created the object first (409), or owns an applied field."""
 
 
-class Forbidden(KubeError):
+class Forbidden(KubeError):  # noqa: N818
     """The credentials were refused, or do not allow this (401, 403)."""
 
 
-class Invalid(KubeError):
+class Invalid(KubeError):  # noqa: N818
     """The API server refuses the object (400, 422)."""
 
 
-class Gone(KubeError):
+class Gone(KubeError):  # noqa: N818
     """The resource version is too old; list again (410)."""
 
 
-class Unreachable(KubeError):
+class Unreachable(KubeError):  # noqa: N818
     """The API server did not answer, or says that it cannot at the moment (429, 502, 503, 504). Try again later."""
 
 

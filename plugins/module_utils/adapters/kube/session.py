@@ -9,8 +9,10 @@ Every request has a timeout. Objects are dictionaries as the API server sends th
 
 from __future__ import annotations
 
+import contextlib
 import json
-from typing import Any, Iterator, Mapping, NamedTuple, Optional, Sequence, Union
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from .errors import BY_STATUS, Conflict, Forbidden, Gone, Invalid, KubeError, NotFound, Unreachable
@@ -89,9 +91,7 @@ class Session:
         self._resources: dict[Kind, tuple[str, bool]] = {}
 
     @classmethod
-    def connect(
-        cls, kubeconfig: Optional[str] = None, context: Optional[str] = None, timeout: float = 10.0
-    ) -> Session:
+    def connect(cls, kubeconfig: str | None = None, context: str | None = None, timeout: float = 10.0) -> Session:
         """A session of the kubeconfig's user. ``timeout`` in seconds for each request. Sends nothing yet.
 
         Raises ``KubeError`` when the kubeconfig cannot be used or the library ``kubernetes`` is missing.
@@ -103,11 +103,11 @@ class Session:
         """The API server's address."""
         return self._transport.server
 
-    def get(self, kind: Kind, name: str, namespace: Optional[str] = None) -> dict[str, Any]:
+    def get(self, kind: Kind, name: str, namespace: str | None = None) -> dict[str, Any]:
         """One object. Raises ``NotFound``, also when the cluster does not know the kind."""
         return self._object("get", "GET", kind, name, namespace)
 
-    def find(self, kind: Kind, name: str, namespace: Optional[str] = None) -> Optional[dict[str, Any]]:
+    def find(self, kind: Kind, name: str, namespace: str | None = None) -> dict[str, Any] | None:
         """One object, or None when it does not exist. Raises ``NotFound`` when the cluster does not know the kind."""
         self._resource(kind)
         try:
@@ -118,9 +118,9 @@ class Session:
     def list(
         self,
         kind: Kind,
-        namespace: Optional[str] = None,
-        label_selector: Optional[str] = None,
-        field_selector: Optional[str] = None,
+        namespace: str | None = None,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
     ) -> Listing:
         """All objects of a kind, in one namespace or in all, read in pages."""
         subject = _subject(kind, None, namespace)
@@ -153,10 +153,10 @@ class Session:
         self,
         kind: Kind,
         name: str,
-        namespace: Optional[str],
-        body: Union[Mapping[str, Any], Sequence[Any]],
+        namespace: str | None,
+        body: Mapping[str, Any] | Sequence[Any],
         patch_type: str = "merge",
-        subresource: Optional[str] = None,
+        subresource: str | None = None,
         dry_run: bool = False,
     ) -> dict[str, Any]:
         """Patch an object or its subresource. ``patch_type``: merge (RFC 7386) or json (RFC 6902)."""
@@ -185,25 +185,21 @@ class Session:
         if dry_run:
             query["dryRun"] = "All"
         content_type = "application/apply-patch+yaml"  # JSON is YAML
-        return self._object(
-            "apply", "PATCH", kind, name, namespace, query=query, body=body, content_type=content_type
-        )
+        return self._object("apply", "PATCH", kind, name, namespace, query=query, body=body, content_type=content_type)
 
-    def delete(self, kind: Kind, name: str, namespace: Optional[str] = None) -> None:
+    def delete(self, kind: Kind, name: str, namespace: str | None = None) -> None:
         """Delete an object; one that does not exist is fine."""
         self._resource(kind)
-        try:
+        with contextlib.suppress(NotFound):
             self._object("delete", "DELETE", kind, name, namespace)
-        except NotFound:
-            pass
 
     def watch(
         self,
         kind: Kind,
-        namespace: Optional[str] = None,
+        namespace: str | None = None,
         resource_version: str = "",
-        label_selector: Optional[str] = None,
-        field_selector: Optional[str] = None,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
         timeout: float = 60,
     ) -> Watch:
         """Events after ``resource_version``, bookmarks too, for ``timeout`` seconds. Returns once the watch is open."""
@@ -230,7 +226,7 @@ class Session:
         service: str,
         port: int,
         path: str,
-        query: Optional[Mapping[str, Any]] = None,
+        query: Mapping[str, Any] | None = None,
         timeout: float = 10.0,
     ) -> bytes:
         """GET from a Service through the API server; returns the body of its answer.
@@ -257,9 +253,9 @@ class Session:
         method: str,
         kind: Kind,
         name: str,
-        namespace: Optional[str],
-        subresource: Optional[str] = None,
-        query: Optional[Mapping[str, Any]] = None,
+        namespace: str | None,
+        subresource: str | None = None,
+        query: Mapping[str, Any] | None = None,
         body: Any = None,
         content_type: str = "application/json",
     ) -> dict[str, Any]:
@@ -272,7 +268,7 @@ class Session:
         subject: str,
         method: str,
         path: str,
-        query: Optional[Mapping[str, Any]] = None,
+        query: Mapping[str, Any] | None = None,
         body: Any = None,
         content_type: str = "application/json",
     ) -> dict[str, Any]:
@@ -293,7 +289,7 @@ class Session:
             ) from error
         return parsed
 
-    def _path(self, kind: Kind, name: Optional[str], namespace: Optional[str]) -> str:
+    def _path(self, kind: Kind, name: str | None, namespace: str | None) -> str:
         plural, namespaced = self._resource(kind)
         path = _group_path(kind.api_version)
         if namespaced and namespace:
@@ -329,17 +325,17 @@ def _group_path(api_version: str) -> str:
     return f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
 
 
-def _identity(body: Mapping[str, Any]) -> tuple[Kind, str, Optional[str]]:
+def _identity(body: Mapping[str, Any]) -> tuple[Kind, str, str | None]:
     metadata = body["metadata"]
     return Kind.of(body), metadata["name"], metadata.get("namespace")
 
 
-def _selectors(label_selector: Optional[str], field_selector: Optional[str]) -> dict[str, str]:
+def _selectors(label_selector: str | None, field_selector: str | None) -> dict[str, str]:
     selectors = {"labelSelector": label_selector, "fieldSelector": field_selector}
     return {key: value for key, value in selectors.items() if value}
 
 
-def _subject(kind: Kind, name: Optional[str], namespace: Optional[str]) -> str:
+def _subject(kind: Kind, name: str | None, namespace: str | None) -> str:
     if name is None:
         return f"{kind.kind} in {'namespace ' + namespace if namespace else 'all namespaces'}"
     return f"{kind.kind} {namespace + '/' if namespace else ''}{name}"

@@ -9,18 +9,21 @@ The library takes a third of a second to import, so that happens in ``Transport.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
 import ssl
 import tempfile
 import threading
-from typing import Any, Iterator, Mapping, NamedTuple, Optional, Union
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from .errors import KubeError
 
 
-class TransportFailure(Exception):
+class TransportFailure(Exception):  # noqa: N818
     """No HTTP answer: refused, timed out, cut off, or TLS failed. The text says which."""
 
 
@@ -54,10 +57,9 @@ class LineStream:
     def close(self) -> None:
         """End the iteration; the reading thread wakes up from its read."""
         self._closed = True
-        try:
+        # The connection may end by itself in this very moment: then nothing is left to wake up.
+        with contextlib.suppress(OSError, RuntimeError, ValueError):
             self._response.shutdown()
-        except Exception:  # the connection ended by itself in this very moment: nothing is left to wake up
-            pass
 
 
 class Transport:
@@ -71,10 +73,11 @@ class Transport:
         self._lock = threading.Lock()
 
     @classmethod
-    def connect(cls, kubeconfig: Optional[str] = None, context: Optional[str] = None) -> Transport:
+    def connect(cls, kubeconfig: str | None = None, context: str | None = None) -> Transport:
         """Read the kubeconfig. Sends nothing yet. Raises ``KubeError`` for an unusable one."""
         try:
             import urllib3
+            import yaml
             from kubernetes.client.configuration import Configuration
             from kubernetes.client.rest import RESTClientObject
             from kubernetes.config import ConfigException, load_kube_config
@@ -96,7 +99,7 @@ class Transport:
             rest = RESTClientObject(configuration)
             if configuration.host.startswith("https"):
                 _load_tls_once(rest.pool_manager.connection_pool_kw, configuration)
-        except (ConfigException, OSError, ValueError, TypeError) as error:
+        except (ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
             raise KubeError(f"kubeconfig {path}{_in_context(context)} cannot be used: {error}") from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -106,8 +109,8 @@ class Transport:
         self,
         method: str,
         path: str,
-        query: Optional[Mapping[str, Any]] = None,
-        body: Optional[bytes] = None,
+        query: Mapping[str, Any] | None = None,
+        body: bytes | None = None,
         content_type: str = "application/json",
         timeout: float = 10.0,
     ) -> Response:
@@ -121,16 +124,14 @@ class Transport:
             raise TransportFailure(_text(error)) from error
         return Response(response.status, response.data)
 
-    def _again(self, path: str, query: Optional[Mapping[str, Any]], timeout: float) -> Response:
+    def _again(self, path: str, query: Mapping[str, Any] | None, timeout: float) -> Response:
         try:
             response = self._send("GET", path, query, None, "", timeout)
         except self._failures as error:
             raise TransportFailure(_text(error)) from error
         return Response(response.status, response.data)
 
-    def stream(
-        self, path: str, query: Mapping[str, Any], timeout: float, silence: float
-    ) -> Union[Response, LineStream]:
+    def stream(self, path: str, query: Mapping[str, Any], timeout: float, silence: float) -> Response | LineStream:
         """Start a GET whose answer is read line by line; any status but 200 comes back as a whole ``Response``.
 
         ``timeout`` limits connecting, ``silence`` each read after that, both in seconds.
@@ -147,8 +148,8 @@ class Transport:
         self,
         method: str,
         path: str,
-        query: Optional[Mapping[str, Any]],
-        body: Optional[bytes],
+        query: Mapping[str, Any] | None,
+        body: bytes | None,
         content_type: str,
         timeout: Any,
         preload: bool = True,
@@ -170,7 +171,7 @@ class Transport:
         return {setting["key"]: setting["value"]} if setting and setting["value"] else {}
 
 
-def _existing_kubeconfig(kubeconfig: Optional[str]) -> str:
+def _existing_kubeconfig(kubeconfig: str | None) -> str:
     path = os.path.expanduser(kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config")
     if not any(os.path.isfile(part) for part in path.split(os.pathsep)):
         raise KubeError(
@@ -179,7 +180,7 @@ def _existing_kubeconfig(kubeconfig: Optional[str]) -> str:
     return path
 
 
-def _in_context(context: Optional[str]) -> str:
+def _in_context(context: str | None) -> str:
     return f" (context {context})" if context else ""
 
 
@@ -199,6 +200,6 @@ def _load_tls_once(pool_options: dict[str, Any], configuration: Any) -> None:
 
 
 def _text(error: BaseException) -> str:
-    """What urllib3 says, without its object addresses."""
+    """What urllib3 says, without the connection object it says it of."""
     text = str(error)
-    return text.split(">: ", 1)[1] if ">: " in text else (text or type(error).__name__)
+    return re.sub(r"^\S*Connection(Pool)?\(.*?\): ", "", text) or type(error).__name__

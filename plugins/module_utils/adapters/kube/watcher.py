@@ -14,7 +14,8 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from typing import Any, Callable, NamedTuple, Optional, Sequence, Union
+from collections.abc import Sequence
+from typing import Any, Callable, NamedTuple, Union
 
 from .kinds import Kind
 from .session import Gone, KubeError, Session, Unreachable, Watch
@@ -30,9 +31,9 @@ class Subscription(NamedTuple):
     """What to follow; without a namespace, in all of them."""
 
     kind: Kind
-    namespace: Optional[str] = None
-    label_selector: Optional[str] = None
-    field_selector: Optional[str] = None
+    namespace: str | None = None
+    label_selector: str | None = None
+    field_selector: str | None = None
 
 
 class Observation(NamedTuple):
@@ -97,7 +98,7 @@ class Follower:
         self._known: dict[tuple[str, str], dict[str, Any]] = {}
         self._version = ""
         self._listed_once = False
-        self._watch: Optional[Watch] = None
+        self._watch: Watch | None = None
         self._stopped = False
 
     def run(self) -> None:
@@ -197,7 +198,7 @@ class Watcher:
     def __init__(
         self, session: Session, subscriptions: Sequence[Subscription], now: Callable[[], float] = time.time
     ) -> None:
-        self._queue: queue.Queue[Union[Observation, BaseException]] = queue.Queue()
+        self._queue: queue.Queue[Observation | BaseException] = queue.Queue()
         self._stop = threading.Event()
         reachability = Reachability()
         self._followers = [
@@ -222,7 +223,7 @@ class Watcher:
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def next(self, timeout: float) -> Optional[Observation]:
+    def next(self, timeout: float) -> Observation | None:
         """The next observation, or None after ``timeout`` seconds.
 
         Raises ``KubeError`` when a subscription cannot be followed at all (no permission, no such kind).
