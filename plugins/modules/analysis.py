@@ -51,7 +51,7 @@ options:
     type: bool
     default: false
   file:
-    description: Path of a YAML file, where C(ansible-playbook) runs, with an AnalysisTemplate or ClusterAnalysisTemplate.
+    description: Path of a YAML file with an AnalysisTemplate or ClusterAnalysisTemplate, on the control host.
     type: path
   metrics:
     description:
