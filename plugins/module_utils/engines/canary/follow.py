@@ -459,8 +459,12 @@ def measurement_text(measurement: Measurement) -> str:
     return f"check {measurement.ordinal + 1}{of} {measurement.metric} {value} {MARKS[measurement.phase]}{dry}"
 
 
-def show_value(value: Any) -> str:
-    """Three significant decimals; a list of one as its number."""
-    if isinstance(value, list):
-        return show_value(value[0]) if len(value) == 1 else "[" + ", ".join(show_value(each) for each in value) + "]"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def show_value(text: str | None) -> str:
+    """A value to read: ``[0.98224]`` → ``0.982``, ``[1,NaN]`` → ``1, nan``; what is no number stays as it is."""
+    if text is None:
+        return ""
+    inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    try:
+        return ", ".join(f"{float(part):.4g}" for part in inner.split(",")) if inner else "no value"
+    except ValueError:
+        return text
