@@ -12,7 +12,7 @@ steps that were over before it looked stay unknown.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .objects import (
     HASH_LABEL,
@@ -87,6 +87,7 @@ class State(NamedTuple):
     stable_hash: str
     decision: str = ""
     reason: str = ""
+    revision: str = ""
 
 
 class Follower:
@@ -425,7 +426,7 @@ class Follower:
             return State("resting", None, "", view.stable)
         step = self._step(view) if not change.outcome else None
         phase, decision, reason = self._verdict(change, view, step)
-        return State(phase, step, change.hash, view.stable, decision, reason)
+        return State(phase, step, change.hash, view.stable, decision, reason, change.revision)
 
     def _verdict(self, change: Change, view: RolloutView, step: Step | None) -> tuple[str, str, str]:
         if change.outcome:

@@ -11,8 +11,9 @@ and between abort and restoring too. What happens in the cluster is reacted to w
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, Mapping, NamedTuple, Protocol, Sequence
+from typing import Any, Callable, NamedTuple, Protocol
 
 from ...adapters.kube.errors import Unreachable
 from ...adapters.kube.watcher import Observation, Subscription
@@ -40,19 +41,24 @@ ABORTING, RESTORING, ENDED = "canary_aborting", "canary_restoring", "canary_ende
 class Output(Protocol):
     """Where progress goes, and who says when nobody listens any more."""
 
-    def line(self, text: str) -> None: ...
+    def line(self, text: str) -> None:
+        """Print one line."""
 
-    def check(self) -> None: ...
+    def check(self) -> None:
+        """Raise when this run has to stop without touching anything more."""
 
 
 class Watching(Protocol):
     """A `Watcher`."""
 
-    def start(self) -> None: ...
+    def start(self) -> None:
+        """Begin with all existing objects."""
 
-    def stop(self) -> None: ...
+    def stop(self) -> None:
+        """End."""
 
-    def next(self, timeout: float) -> Observation | None: ...
+    def next(self, timeout: float) -> Observation | None:
+        """The next observation, or None after ``timeout`` seconds."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ class Release:
         self._promoting: set[tuple[str, int]] = set()
         self._waiting_said: set[tuple[str, int]] = set()
         self._journal = _Journal(record)
-        self._changed = False
+        self._watcher: Watching | None = None
         self._deadline = 0.0
         self._marker: tuple[Any, ...] = ()
 
@@ -145,7 +151,7 @@ class Release:
         watcher.start()
         self._watcher = watcher
         try:
-            return self._drive(situation)
+            return {**self._drive(situation), "changed": True}
         finally:
             watcher.stop()
 
@@ -189,7 +195,7 @@ class Release:
     def _nothing_to_do(self, situation: Situation) -> bool:
         wanted = self._options.image or situation.image
         resting = situation.stable_hash == situation.hash and not situation.changing and situation.healthy
-        return resting and situation.image == wanted and not self._journal.has(ABORTING)
+        return resting and situation.image == wanted and not self._journal.has(STARTED)
 
     def _already_running(self, situation: Situation) -> dict[str, Any]:
         reason = "already running" if self._options.image else "no change in progress"
@@ -213,7 +219,6 @@ class Release:
         if image and situation.image != image and not self._journal.hash:
             self._say(f"image {situation.image} → {image}")
             self._insist(lambda: self._driver.set_image(image))
-            self._changed = True
         elif situation.changing:
             self._say(f"following the change to {situation.image} that is in progress")
 
@@ -241,7 +246,9 @@ class Release:
         late = self._late(state)
         if late:
             return _Verdict("bad", late)
-        return self._at_pause(state) if state.decision == "pause" else None
+        if state.decision == "pause" and state.step is not None:
+            return self._at_pause(state, state.step.index)
+        return None
 
     def _why(self, state: State) -> str:
         return state.reason or ("aborted without a reason" if state.phase == ABORTED else state.phase)
@@ -261,15 +268,18 @@ class Release:
 
     def _pump(self, seconds: float) -> None:
         """Take in one observation, or let ``seconds`` pass; then do what every tick needs."""
-        observation = self._watcher.next(seconds)
-        if observation is not None:
-            self._take_in(observation)
+        if self._watcher is None:
+            self._clock.sleep(seconds)
+        else:
+            observation = self._watcher.next(seconds)
+            if observation is not None:
+                self._take_in(observation)
         self._tick()
 
     def _take_in(self, observation: Observation) -> None:
         if observation.type in ("LOST", "BACK"):
-            away = observation.type == "LOST"
-            self._say(f"the API server {'does not answer' if away else 'answers again'}: {observation.object['message']}")
+            what = "does not answer" if observation.type == "LOST" else "answers again"
+            self._say(f"the API server {what}: {observation.object['message']}")
             return
         for entry in self._driver.see(observation):
             self._tell(entry)
@@ -295,14 +305,14 @@ class Release:
 
     # -- our gate ------------------------------------------------------------------------------------------------
 
-    def _at_pause(self, state: State) -> _Verdict | None:
-        assert state.step is not None
-        index, key = state.step.index, (state.canary_hash, state.step.index)
+    def _at_pause(self, state: State, index: int) -> _Verdict | None:
+        key = (state.canary_hash, index)
         if key in self._promoting:
             return None  # the controller has been told
         if self._journal.promoting(*key):
             self._say("this pause has passed its gate in a run before")
-            return self._end_pause(key, index)
+            self._end_pause(key, index)
+            return None
         if self._gate is None:
             if key not in self._waiting_said:
                 self._waiting_said.add(key)
@@ -315,7 +325,8 @@ class Release:
         self._gates[key] = result
         self._say(f"gate {result.phase}" + (f": {result.message}" if result.message else ""))
         if after_verdict(result.phase) == "promote":
-            return self._end_pause(key, index)
+            self._end_pause(key, index)
+            return None
         return _Verdict("bad", f"gate at step {index + 1}: {result.phase}: {result.message}")
 
     def _run_gate(self, gate: OwnGate, state: State) -> GateResult:
@@ -353,7 +364,8 @@ class Release:
     def _lost(self, situation: Situation, reason: str) -> dict[str, Any]:
         """The template is somebody else's now: nothing of it is touched; back on stable counts as rolled back."""
         stable = self._journal.stable_hash or situation.stable_hash
-        if self._driver.state().stable_hash == stable and self._driver.arrived(self._stable_image(situation)):
+        now = self._driver.inspect()
+        if now.hash == now.stable_hash == stable:
             verification = self._verified(stable, restored=True)
             if not verification.missing:
                 return self._result(ROLLED_BACK, reason, situation, verification)
@@ -375,7 +387,6 @@ class Release:
             self._note(RESTORING, f"restoring {image}", image=image)
             self._say(f"image → {image} (stable)")
             self._insist(lambda: self._driver.set_image(image))
-            self._changed = True
         verification = self._verified(stable, restored=bool(self._options.image), seconds=self._options.step_deadline)
         if verification.missing:
             why = f"{reason}; stable could not be verified: {' '.join(verification.missing)}"
@@ -384,9 +395,9 @@ class Release:
         return self._result(ROLLED_BACK, reason, situation, verification)
 
     def _await_abort(self) -> None:
-        """Until the controller has acted: only then nothing of the canary comes back when the template is touched."""
+        """Until the controller has acted on it. A template that it has not looked at yet needs no abort."""
         deadline = self._clock.time() + self._options.step_deadline
-        while self._driver.state().phase in ("unknown", "waiting", "progressing", "paused"):
+        while self._driver.state().phase in ("unknown", "progressing", "paused"):
             if self._clock.time() >= deadline:
                 self._say("the controller has not reacted to the abort")
                 return
@@ -441,8 +452,10 @@ class Release:
             gate = self._gates.get((hash, step["index"]))
             if gate is not None:
                 step["result"] = gate.phase
-            before = self._journal.step(hash, step["index"]) if step["result"] == "passed" else None
-            steps.append({**step, **before} if before else step)
+            before = self._journal.step(hash, step["index"]) or {}
+            unknown = [key for key in ("started_at", "finished_at") if step[key] is None]
+            unknown += ["result"] if step["result"] == "passed" else []
+            steps.append({**step, **{key: before[key] for key in unknown if before.get(key)}})
         return steps
 
     def _measurements(self) -> list[dict[str, Any]]:
@@ -460,13 +473,13 @@ class Release:
         self._note(ENDED, f"{outcome}: {reason}", outcome=outcome)
         state = self._driver.state()
         result = {
-            "changed": self._changed or outcome == ROLLED_BACK,
+            "changed": False,
             "outcome": outcome,
             "driver": self._driver.name,
             "reason": reason,
             "stable_hash": state.stable_hash or situation.stable_hash,
             "canary_hash": state.canary_hash,
-            "revision": situation.revision,
+            "revision": state.revision or situation.revision,
             "image": self._image(situation),
             "started_at": rfc3339(self._started),
             "finished_at": rfc3339(self._clock.time()),
@@ -513,11 +526,8 @@ class _Journal:
         return any((e["phase"], e.get("hash"), e.get("index")) == (PROMOTING, hash, index) for e in self._entries)
 
     def step(self, hash: str, index: int) -> dict[str, Any] | None:
-        keys = ("started_at", "finished_at", "result")
-        for entry in reversed(self._entries):
-            if (entry["phase"], entry.get("hash"), entry.get("index")) == (STEP, hash, index):
-                return {key: entry.get(key) for key in keys}
-        return None
+        of = (STEP, hash, index)
+        return next((e for e in reversed(self._entries) if (e["phase"], e.get("hash"), e.get("index")) == of), None)
 
     @property
     def hash(self) -> str:

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ...adapters.kube.kinds import (
     ANALYSIS_RUN,
@@ -117,7 +118,7 @@ class RolloutDriver:
             for each in replica_set["spec"]["template"]["spec"]["containers"]:
                 if each["name"] == container["name"]:
                     return str(each.get("image", ""))
-        raise AirgapError(f"{self._title}: the ReplicaSet of its stable hash {view.stable} is gone: nothing to go back to.")
+        raise AirgapError(f"{self._title}: the ReplicaSet of its stable hash {view.stable} is gone; cannot go back to it.")
 
     def lint(self, situation: Situation) -> None:
         """See `Driver`. Every template of inline and background analyses is read and checked."""

@@ -188,9 +188,9 @@ def test_inconclusive_stalled_and_invalid_are_bad() -> None:
     follower = following()
     pauses = [{"reason": "InconclusiveAnalysisRun"}]
     follower.see("Rollout", rollout(2, phase="Paused", pauseConditions=pauses), 101.0)
-    assert follower.state()[4:] == ("bad", "the analysis was inconclusive")
+    assert follower.state()[4:6] == ("bad", "the analysis was inconclusive")
     follower.see("Rollout", rollout(3, phase="Degraded", message="ProgressDeadlineExceeded: no progress"), 102.0)
-    assert follower.state()[4:] == ("bad", "ProgressDeadlineExceeded: no progress")
+    assert follower.state()[4:6] == ("bad", "ProgressDeadlineExceeded: no progress")
 
 
 def test_a_pause_that_is_being_resumed_asks_no_more() -> None:
