@@ -30,7 +30,7 @@ class FakeDockerClient:
         self.failures: dict[str, Exception] = {}
         self.push_lines: list[dict[str, Any]] | None = None
         self.log = b""
-        self._content: dict[str, tuple[bytes, list[bytes]]] = {}
+        self._content: dict[str, tuple[bytes, dict[str, bytes]]] = {}
 
     # --- what tests use --------------------------------------------------------------------------------------------
 
@@ -39,10 +39,10 @@ class FakeDockerClient:
         config = json.dumps({"config": {}, "of": [digest_of(layer) for layer in layers]}).encode()
         identity = digest_of(config)
         # Diff IDs are digests before compression: anything but the layers' own.
-        diffs = [digest_of(b"uncompressed " + layer) for layer in layers]
-        image = self.images.get(identity) or {"Id": identity, "RepoDigests": [], "RootFS": {"Layers": diffs}}
+        diffs = {digest_of(b"uncompressed " + layer): layer for layer in layers}
+        image = self.images.get(identity) or {"Id": identity, "RepoDigests": [], "RootFS": {"Layers": list(diffs)}}
         self.images[name] = self.images[identity] = image
-        self._content[identity] = (config, layers)
+        self._content[identity] = (config, diffs)
         return identity
 
     def refuse(self, call: str, message: str, status: int = 500) -> None:
@@ -76,15 +76,15 @@ class FakeDockerClient:
         assert self.registry is not None
         name = repository.partition("/")[2]
         image = self.images[f"{repository}:{tag}"]
-        config, layers = self._content[image["Id"]]
+        config, layers_by_diff = self._content[image["Id"]]
         there = self.registry.blobs.setdefault(name, {})
-        for layer, diff in zip(layers, image["RootFS"]["Layers"], strict=True):
+        for diff, layer in layers_by_diff.items():
             known = digest_of(layer) in there
             yield {"id": diff[7:19], "status": "Pushing"}
             yield {"id": diff[7:19], "status": "Layer already exists" if known else "Pushed"}
             there[digest_of(layer)] = layer
         there[digest_of(config)] = config
-        body = json.dumps(docker_manifest(config, layers)).encode()
+        body = json.dumps(docker_manifest(config, list(layers_by_diff.values()))).encode()
         digest = self.registry.put(name, tag, MANIFEST, body)
         image["RepoDigests"].append(f"{repository}@{digest}")
         yield {"status": f"{tag}: digest: {digest} size: {len(body)}"}
