@@ -60,6 +60,19 @@ def test_a_missing_report_is_an_error(demo: ModuleType) -> None:
 
 
 @pytest.mark.parametrize(
+    ("journal", "version"),
+    [
+        ("", ""),
+        ('{"current": null}', ""),
+        ('{"current": {"version": "v1.1.0", "outcome": "promoted"}}', ""),
+        ('{"current": {"version": "v1.1.0", "outcome": null}}', "v1.1.0"),
+    ],
+)
+def test_a_release_without_an_outcome_is_unfinished(demo: ModuleType, journal: str, version: str) -> None:
+    assert demo.unfinished(journal) == version
+
+
+@pytest.mark.parametrize(
     ("expected", "code", "outcome", "passes"),
     [
         ("promoted", 0, "promoted", True),
