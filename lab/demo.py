@@ -76,7 +76,7 @@ def demo() -> None:
     good, bad = next_versions(tags())
     releases = [Release(good, "0", "promoted"), Release(bad, "0.5", "rolled_back")]
     reports = [deliver(release) for release in releases]
-    for release, (path, report) in zip(releases, reports):
+    for release, (path, report) in zip(releases, reports, strict=True):
         heading(f"{release.version}, error rate {release.error_rate}: {report['outcome']}")
         print("\n".join(timeline(report)))
         print(f"report: {path.relative_to(ROOT)}")

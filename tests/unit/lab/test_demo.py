@@ -21,7 +21,8 @@ SOURCE = Path(__file__).parents[3] / "lab" / "demo.py"
 @pytest.fixture(name="demo")
 def load_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     spec = importlib.util.spec_from_file_location("demo", SOURCE)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "demo", module)
     spec.loader.exec_module(module)
