@@ -28,8 +28,8 @@ FRAGMENT_PREFIX = "lumen.airgap."
 # What each layer may import of ours; itself is always allowed. Imports go one way.
 LAYERS = {
     "engines": set(),
-    "adapters": {"engines", "errors", "options"},
-    "services": {"engines", "adapters", "errors", "options"},
+    "adapters": {"engines", "errors", "options", "times"},
+    "services": {"engines", "adapters", "errors", "options", "times"},
 }
 # What an engine may need beyond the standard library: Argo's regular expressions are RE2's.
 ENGINE_LIBRARIES = {"re2"}
