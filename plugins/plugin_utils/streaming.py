@@ -17,7 +17,7 @@ from ansible.utils.display import Display
 from ..module_utils.errors import AirgapError
 
 
-class ParentGone(Exception):  # noqa: N818
+class ParentGone(Exception):
     """ansible-playbook died and left this worker behind: nobody waits for an answer, so nothing more may be changed.
 
     Not an ``AirgapError``, so that no error handling of a release mistakes it for a failure to roll back from.

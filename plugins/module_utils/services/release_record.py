@@ -40,7 +40,7 @@ _BYTES = 900_000  # a ConfigMap holds a mebibyte
 _ATTEMPTS = 5
 
 
-class LeaseLost(AirgapError):  # noqa: N818
+class LeaseLost(AirgapError):
     """Another run holds the release now. This one must stop and change nothing more."""
 
 

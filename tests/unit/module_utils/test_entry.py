@@ -13,7 +13,7 @@ from ansible_collections.lumen.airgap.plugins.module_utils.entry import missing,
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
 
 
-class Left(Exception):  # noqa: N818
+class Left(Exception):
     """The module has ended."""
 
 

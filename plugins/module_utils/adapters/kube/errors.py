@@ -27,27 +27,27 @@ class KubeError(AirgapError):
         self.body = body
 
 
-class NotFound(KubeError):  # noqa: N818
+class NotFound(KubeError):
     """The object, or its kind, does not exist (404)."""
 
 
-class Conflict(KubeError):  # noqa: N818
+class Conflict(KubeError):
     """Somebody else changed or created the object first (409), or owns an applied field."""
 
 
-class Forbidden(KubeError):  # noqa: N818
+class Forbidden(KubeError):
     """The credentials were refused, or do not allow this (401, 403)."""
 
 
-class Invalid(KubeError):  # noqa: N818
+class Invalid(KubeError):
     """The API server refuses the object (400, 422)."""
 
 
-class Gone(KubeError):  # noqa: N818
+class Gone(KubeError):
     """The resource version is too old; list again (410)."""
 
 
-class Unreachable(KubeError):  # noqa: N818
+class Unreachable(KubeError):
     """The API server did not answer, or says that it cannot at the moment (429, 502, 503, 504). Try again later."""
 
 

@@ -23,7 +23,7 @@ from urllib.parse import urlencode
 from .errors import KubeError
 
 
-class TransportFailure(Exception):  # noqa: N818
+class TransportFailure(Exception):
     """No HTTP answer: refused, timed out, cut off, or TLS failed. The text says which."""
 
 
