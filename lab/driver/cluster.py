@@ -11,10 +11,11 @@ import concurrent.futures
 import datetime
 import hashlib
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from . import host
 from .build import Builder, version_of
@@ -22,7 +23,7 @@ from .host import NODES, REGISTRY
 from .images import ADDONS, CONTROL_PLANE, REGISTRY_IMAGE, push_images, registry_archive
 from .nodes import on, started_at, state, unit_log, write
 from .paths import CACHE, LAB, LOCAL, ROOT
-from .report import LabError, say, step, wait_for
+from .report import step, wait_for
 from .shell import attempt, run, write_atomically
 
 API = f"https://{NODES['node-1']}:6443"
@@ -34,6 +35,8 @@ _WORKLOADS = {
     ("argo-rollouts", "deployment/argo-rollouts"),
     ("monitoring", "deployment/prometheus"),
 }
+# The playbooks of this clone, whatever configuration the caller's environment names.
+_ANSIBLE = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build")}
 _DONE = "/etc/kubernetes/lumen-done"
 
 
@@ -93,7 +96,7 @@ def unhealthy() -> str | None:
             return f"{name} is not Ready"
         if name not in renewed or renewed[name] < started[name] or (now - renewed[name]).total_seconds() > 40:
             return f"the kubelet of {name} has not renewed its lease"
-    return _workloads_missing(started)
+    return _workloads_missing(started) or registry_silent()
 
 
 def _workloads_missing(started: dict[str, datetime.datetime]) -> str | None:
@@ -128,31 +131,39 @@ def _ensure_registry(builder: Builder) -> None:
     on("node-1", "mkdir", "-p", "/var/lib/lumen-airgap")
     if attempt([host.DOCKER, "exec", "node-1", "docker", "image", "inspect", REGISTRY_IMAGE]).returncode != 0:
         host.docker("cp", str(archive), "node-1:/var/lib/lumen-airgap/registry.tar")
+    _link(LOCAL / "wheelhouse", _wheelhouse())
     playbook = Path(sys.executable).parent / "ansible-playbook"
-    argv = [str(playbook), "-i", "inventories/lab", "playbooks/site.yml"]
-    env = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
-    done = run([*argv, "-e", f"airgap_bootstrap_wheelhouse={_wheelhouse()}"], cwd=ROOT, timeout=300, env=env)
-    if os.environ.get("LAB_VERBOSE"):
-        say(done)
-    wait_for("the registry", _registry_silent, deadline=30)
+    run([str(playbook), "-i", "inventories/lab", "site.yml"], cwd=ROOT, timeout=300, env=_ANSIBLE)
+    wait_for("the registry", registry_silent, deadline=30)
 
 
-def _registry_silent() -> str | None:
+def registry_silent() -> str | None:
+    """None when node-1's registry answers."""
     argv = ["curl", "--silent", "--fail", "--max-time", "5", f"http://{REGISTRY}/v2/"]
-    return None if attempt(argv, timeout=10).returncode == 0 else "no answer on /v2/"
+    return None if attempt(argv, timeout=10).returncode == 0 else "the registry does not answer on /v2/"
 
 
 def _wheelhouse() -> Path:
-    """The wheels that node-1's Python environment is made of, for its Python and platform."""
-    requirements = ROOT / "requirements-node.txt"
-    folder = CACHE / "wheelhouse" / hashlib.sha256(requirements.read_bytes()).hexdigest()[:16]
+    """The wheels that role bootstrap makes node-1's environment from, for the Python and platform of the node."""
+    defaults = yaml.safe_load((ROOT / "roles" / "bootstrap" / "defaults" / "main.yml").read_text())
+    packages = defaults["bootstrap_packages"]
+    folder = CACHE / "wheelhouse" / hashlib.sha256("\n".join(packages).encode()).hexdigest()[:16]
     if not folder.exists():
         draft = folder.with_name(f".{folder.name}")
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(draft), "--only-binary=:all:"]
         target = ["--python-version", "3.11", "--implementation", "cp", "--platform", "manylinux2014_x86_64"]
-        run([*pip, *target, "--requirement", str(requirements)], timeout=300)
+        run([*pip, *target, *packages], timeout=300)
         draft.rename(folder)
     return folder
+
+
+def _link(link: Path, target: Path) -> None:
+    """Point a link of this clone at something in the cache."""
+    if link.is_symlink() and link.readlink() == target:
+        return
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(target)
 
 
 def _init() -> None:
