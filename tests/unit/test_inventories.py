@@ -35,7 +35,8 @@ def test_both_have_the_same_nodes() -> None:
 
 def test_every_variable_of_the_cluster_is_one_of_the_lab() -> None:
     lab, airgap = (load(INVENTORIES / name / "group_vars" / "all.yml") for name in ("lab", "airgap"))
-    assert set(airgap) == {name for name in lab if name.startswith("airgap_")}
+    # The lab's driver keeps its wheels in a cache of its own and names them on the command line.
+    assert set(airgap) - {"airgap_bootstrap_wheelhouse"} == {name for name in lab if name.startswith("airgap_")}
 
 
 def test_a_cluster_is_spoken_to_from_here() -> None:
