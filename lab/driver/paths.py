@@ -19,8 +19,8 @@ LOCAL = ROOT / ".lab"
 CACHE = Path(os.environ.get("LUMEN_LAB_CACHE") or Path.home() / ".cache" / "lumen-airgap")
 STATE = Path("/var/lib/lumen-airgap-lab")
 
-# What the running nodes are made of; app/ and playbooks/ are put on the cluster later, by Ansible.
-_CONTENT = ("build", "driver", "images", "manifests", "nodes")
+# What a lab is made of; the playbooks only put these things on it.
+_CONTENT = ("app", "build", "driver", "images", "manifests", "nodes")
 
 
 def content_hash() -> str:
