@@ -26,6 +26,7 @@ ANSIBLE_PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
 INVENTORY = "inventories/lab"
 REPORTS = ROOT / ".lab" / "reports"
 KUBECONFIG = ROOT / ".lab" / "kubeconfig"
+KUBECTL = ROOT / ".lab" / "bin" / "kubectl"
 # Debian's client: another one in PATH may not fit Debian's engine.
 DOCKER = "/usr/bin/docker"
 REPOSITORY = "/srv/git/lumen.git"
@@ -71,14 +72,34 @@ def demo() -> None:
     if not KUBECONFIG.exists():
         raise DemoError("the lab is not up: run `make lab` first")
     must_play("lab/playbooks/app.yml")
+    finish_interrupted()
     good, bad = next_versions(tags())
     releases = [Release(good, "0", "promoted"), Release(bad, "0.5", "rolled_back")]
     reports = [deliver(release) for release in releases]
-    for release, (path, report) in zip(releases, reports):
+    for release, (path, report) in zip(releases, reports, strict=True):
         heading(f"{release.version}, error rate {release.error_rate}: {report['outcome']}")
         print("\n".join(timeline(report)))
         print(f"report: {path.relative_to(ROOT)}")
     print(CLOSING.format(next=next_versions([bad])[0], good=good))
+
+
+def finish_interrupted() -> None:
+    """Take up a release that was killed: until it has ended, no other version may begin."""
+    argv = [str(KUBECTL), f"--kubeconfig={KUBECONFIG}", "--namespace=lumen"]
+    argv += ["get", "configmap", "lumen-api-release", "--ignore-not-found", "--output=jsonpath={.data.journal}"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    if done.returncode != 0:
+        raise DemoError(f"the cluster does not answer: {done.stderr.strip()}; `make lab` repairs the lab")
+    version = unfinished(done.stdout)
+    if version:
+        heading(f"{version} was interrupted: taken up again")
+        play("playbooks/release.yml", version=version)
+
+
+def unfinished(journal: str) -> str:
+    """The version of the release that has not ended, from the journal in the cluster; empty when all have."""
+    current = json.loads(journal or "{}").get("current") or {}
+    return "" if current.get("outcome") else str(current.get("version", ""))
 
 
 def deliver(release: Release) -> tuple[Path, dict[str, Any]]:

@@ -117,12 +117,12 @@ MODULES = {
 }
 
 PROGRAMS: tuple[Row, ...] = (
-    Program("registry", "distribution", "github.com/distribution/distribution/v3/cmd/registry"),
     Program("kubelet", "kubernetes", "k8s.io/kubernetes/cmd/kubelet", _KUBE),
     Program("kubeadm", "kubernetes", "k8s.io/kubernetes/cmd/kubeadm", _KUBE),
     Program("kubectl", "kubernetes", "k8s.io/kubernetes/cmd/kubectl", _KUBE),
-    Static("pause", "kubernetes", "build/pause/linux/pause.c"),
     Program("calico", "calico", "github.com/projectcalico/calico/cni-plugin/cmd/calico"),
+    Program("registry", "distribution", "github.com/distribution/distribution/v3/cmd/registry"),
+    Static("pause", "kubernetes", "build/pause/linux/pause.c"),
     Program("kube-apiserver", "kubernetes", "k8s.io/kubernetes/cmd/kube-apiserver", _KUBE),
     Program("kube-controller-manager", "kubernetes", "k8s.io/kubernetes/cmd/kube-controller-manager", _KUBE),
     Program("kube-scheduler", "kubernetes", "k8s.io/kubernetes/cmd/kube-scheduler", _KUBE),

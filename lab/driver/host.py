@@ -49,7 +49,7 @@ _SYSCTLS: dict[str, str | None] = {
 }
 _CGROUPS = Path("/sys/fs/cgroup")
 _RECORD = STATE / "host.json"
-_PIDFILE = STATE / "dockerd.pid"
+ENGINE_PID = STATE / "dockerd.pid"
 
 
 def docker(*words: str, timeout: float = 60, stdin: str | None = None) -> str:
@@ -160,13 +160,13 @@ def _ensure_engine() -> None:
         raise LabError("there is no Docker engine at /usr/sbin/dockerd; `make deps` installs Debian's docker.io")
     log = STATE / "dockerd.log"
     # A dead engine leaves its pid files, and a new one refuses to start when the number lives again elsewhere.
-    for stale in (_PIDFILE, Path("/run/docker/containerd/containerd.pid")):
+    for stale in (ENGINE_PID, Path("/run/docker/containerd/containerd.pid")):
         if not _lives(stale):
             stale.unlink(missing_ok=True)
     argv = [
         *("dockerd", "--bridge=none", "--dns", "127.0.0.1", "--storage-driver", "overlay2"),
         *("--exec-opt", "native.cgroupdriver=cgroupfs", "--insecure-registry", REGISTRY),
-        *("--data-root", str(CACHE / "docker"), "--pidfile", str(_PIDFILE), "--live-restore"),
+        *("--data-root", str(CACHE / "docker"), "--pidfile", str(ENGINE_PID), "--live-restore"),
     ]
     with open(log, "a", encoding="utf-8") as output:
         process = subprocess.Popen(
@@ -187,11 +187,11 @@ def _ensure_engine() -> None:
 
 def _stop_engine() -> None:
     """Only the engine that wrote our pid file is ours to stop."""
-    if not _lives(_PIDFILE):
+    if not _lives(ENGINE_PID):
         return
-    pid = int(_PIDFILE.read_text())
+    pid = int(ENGINE_PID.read_text())
     os.kill(pid, signal.SIGTERM)
-    wait_for("the end of the Docker engine", lambda: "still running" if _lives(_PIDFILE) else None, deadline=60)
+    wait_for("the end of the Docker engine", lambda: "still running" if _lives(ENGINE_PID) else None, deadline=60)
 
 
 def _lives(pidfile: Path) -> bool:

@@ -21,6 +21,7 @@ ANALYSIS = "jsonpath={.status.canary.currentStepAnalysisRunStatus.status}"
 
 
 def main(argv: list[str]) -> int:
+    """Start, wait, kill."""
     split = argv.index("--")
     kubectl, command = argv[:split], argv[split + 1 :]
     with tempfile.TemporaryFile("w+") as output:

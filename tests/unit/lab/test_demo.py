@@ -21,7 +21,8 @@ SOURCE = Path(__file__).parents[3] / "lab" / "demo.py"
 @pytest.fixture(name="demo")
 def load_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     spec = importlib.util.spec_from_file_location("demo", SOURCE)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "demo", module)
     spec.loader.exec_module(module)
@@ -57,6 +58,19 @@ def test_the_newest_report_of_a_version_counts(demo: ModuleType, tmp_path: Path)
 def test_a_missing_report_is_an_error(demo: ModuleType) -> None:
     with pytest.raises(demo.DemoError, match=r"no report of v1\.1\.0"):
         demo.report_of("v1.1.0")
+
+
+@pytest.mark.parametrize(
+    ("journal", "version"),
+    [
+        ("", ""),
+        ('{"current": null}', ""),
+        ('{"current": {"version": "v1.1.0", "outcome": "promoted"}}', ""),
+        ('{"current": {"version": "v1.1.0", "outcome": null}}', "v1.1.0"),
+    ],
+)
+def test_a_release_without_an_outcome_is_unfinished(demo: ModuleType, journal: str, version: str) -> None:
+    assert demo.unfinished(journal) == version
 
 
 @pytest.mark.parametrize(

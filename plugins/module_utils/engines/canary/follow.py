@@ -12,7 +12,7 @@ steps that were over before it looked stay unknown.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .objects import (
     HASH_LABEL,
@@ -87,6 +87,7 @@ class State(NamedTuple):
     stable_hash: str
     decision: str = ""
     reason: str = ""
+    revision: str = ""
 
 
 class Follower:
@@ -425,7 +426,7 @@ class Follower:
             return State("resting", None, "", view.stable)
         step = self._step(view) if not change.outcome else None
         phase, decision, reason = self._verdict(change, view, step)
-        return State(phase, step, change.hash, view.stable, decision, reason)
+        return State(phase, step, change.hash, view.stable, decision, reason, change.revision)
 
     def _verdict(self, change: Change, view: RolloutView, step: Step | None) -> tuple[str, str, str]:
         if change.outcome:
@@ -459,8 +460,12 @@ def measurement_text(measurement: Measurement) -> str:
     return f"check {measurement.ordinal + 1}{of} {measurement.metric} {value} {MARKS[measurement.phase]}{dry}"
 
 
-def show_value(value: Any) -> str:
-    """Three significant decimals; a list of one as its number."""
-    if isinstance(value, list):
-        return show_value(value[0]) if len(value) == 1 else "[" + ", ".join(show_value(each) for each in value) + "]"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def show_value(text: str | None) -> str:
+    """A value to read: ``[0.98224]`` → ``0.982``, ``[1,NaN]`` → ``1, nan``; what is no number stays as it is."""
+    if text is None:
+        return ""
+    inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    try:
+        return ", ".join(f"{float(part):.4g}" for part in inner.split(",")) if inner else "no value"
+    except ValueError:
+        return text

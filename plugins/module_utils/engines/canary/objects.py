@@ -77,7 +77,7 @@ class Measurement(NamedTuple):
 
     ``ordinal`` counts all measurements of the metric in its run from 0, errors included: times are whole seconds and
     values repeat, so that nothing else tells two of them apart. ``at`` is RFC 3339, UTC.
-    ``value`` is a number or a list of numbers, with "NaN", "+Inf" and "-Inf" as strings; None without one.
+    ``value`` is Argo's text (``[0.98]``, ``[NaN]``); None without one.
     """
 
     run: str
@@ -85,7 +85,7 @@ class Measurement(NamedTuple):
     ordinal: int
     at: str
     phase: str
-    value: Any
+    value: str | None
     message: str
     of: str
     """The metric's ``count`` as the template gives it; empty when it has none."""
@@ -151,35 +151,13 @@ def _measurements(run: str, spec: Object, status: Object) -> list[Measurement]:
                     ordinal=ordinal,
                     at=each.get("finishedAt") or each.get("startedAt") or "",
                     phase=each["phase"],
-                    value=read_value(each.get("value")),
+                    value=each.get("value"),
                     message=each.get("message") or "",
                     of=str(counts.get(result["name"]) or ""),
                     dry_run=bool(result.get("dryRun")),
                 )
             )
     return found
-
-
-def read_value(text: str | None) -> Any:
-    """``[0.98,NaN]`` → [0.98, "NaN"]; ``0.9`` → 0.9; other text stays as it is; nothing → None."""
-    if text is None or text == "":
-        return None
-    inner = text.strip()
-    try:
-        if inner.startswith("[") and inner.endswith("]"):
-            return [_number(part) for part in inner[1:-1].split(",") if part.strip()]
-        return _number(inner)
-    except ValueError:
-        return text
-
-
-def _number(text: str) -> float | str:
-    value = float(text)
-    if value != value:
-        return "NaN"
-    if value in (float("inf"), float("-inf")):
-        return "+Inf" if value > 0 else "-Inf"
-    return value
 
 
 class Problem(NamedTuple):

@@ -1,0 +1,355 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.docker import Docker
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.node import Node
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.registry import RegistryError
+from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
+from ansible_collections.lumen.airgap.plugins.module_utils.services.registry import (
+    LABEL,
+    RegistryContainer,
+    Settings,
+    render,
+)
+from ansible_collections.lumen.airgap.tests.unit.fakes.docker import URL, FakeDockerClient
+
+IMAGE = "lumen-airgap/registry:3.1.2"
+NEW = ["write configuration", "create", "start"]
+AGAIN = ["write configuration", "remove", "create", "start"]
+
+
+class FakeNode(Node):
+    """Real files under a temporary directory, ports by declaration."""
+
+    def __init__(self) -> None:
+        self.taken: set[int] = set()
+
+    def port_free(self, port: int) -> bool:
+        return port not in self.taken
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class World:
+    """A node with Docker, on which the module is run again and again."""
+
+    def __init__(self, path: Path) -> None:
+        self.client = FakeDockerClient()
+        self.client.build(IMAGE, [b"registry"])
+        self.node = FakeNode()
+        self.clock = FakeClock()
+        self.answers_after = 0.0
+        self.settings = Settings(
+            name="registry",
+            image=IMAGE,
+            archive=None,
+            port=5000,
+            storage_path=str(path / "storage"),
+            config_path=str(path / "etc" / "config.yml"),
+            log_level="info",
+            restart_policy="always",
+            wait_timeout=30.0,
+        )
+
+    def run(self, state: str = "started", check_mode: bool = False, **options: Any) -> dict[str, Any]:
+        self.client.calls.clear()
+        self.settings = replace(self.settings, **options)
+        docker = Docker(self.client, URL)
+        return RegistryContainer(self.settings, docker, self.node, self.clock, check_mode, self.probe).ensure(state)
+
+    def probe(self) -> None:
+        if self.clock.now < self.answers_after:
+            raise RegistryError("not yet", "127.0.0.1:5000")
+
+    @property
+    def container(self) -> dict[str, Any]:
+        return self.client.containers_by_name["registry"]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_a_new_registry(world: World) -> None:
+    world.answers_after = 1.0
+    result = world.run()
+    assert result["changed"]
+    assert result["actions"] == NEW
+    assert result["container"]["status"] == "running"
+    assert result["diff"]["before"] == {}
+    assert result["diff"]["after"]["state"] == "running"
+    assert Path(world.settings.storage_path).is_dir()
+    assert world.container["Config"]["Cmd"] == ["serve", "/etc/distribution/config.yml"]
+    assert world.container["environment"] == {"OTEL_TRACES_EXPORTER": "none"}
+    assert world.container["Mounts"][1]["RW"] is False
+    assert world.container["Config"]["Labels"][LABEL].startswith("sha256:")
+
+
+def test_the_second_run_changes_nothing(world: World) -> None:
+    world.run()
+    result = world.run()
+    assert not result["changed"]
+    assert result["diff"]["before"] == result["diff"]["after"]
+    assert result["actions"] == world.client.calls == []
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "actions"),
+    [
+        ("port", 5001, ["remove", "create", "start"]),
+        ("log_level", "debug", AGAIN),
+        ("restart_policy", "no", ["remove", "create", "start"]),
+        ("wait_timeout", 5.0, []),
+        ("archive", "/some.tar", []),
+    ],
+)
+def test_a_changed_option_recreates_once(world: World, option: str, value: Any, actions: list[str]) -> None:
+    world.run()
+    foreseen = world.run(check_mode=True, **{option: value})
+    assert world.client.calls == []
+    done = world.run()
+    assert done["actions"] == foreseen["actions"] == actions
+    assert done["diff"] == foreseen["diff"]
+    assert done["changed"] == foreseen["changed"] == bool(actions)
+    assert not world.run()["changed"]
+
+
+def test_another_storage_path(world: World, tmp_path: Path) -> None:
+    world.run()
+    assert world.run(storage_path=str(tmp_path / "new"))["actions"] == ["remove", "create", "start"]
+    assert (tmp_path / "new").is_dir()
+    assert (tmp_path / "storage").is_dir()
+
+
+def test_a_name_that_is_another_image_now(world: World) -> None:
+    world.run()
+    world.client.build(IMAGE, [b"rebuilt"])
+    result = world.run()
+    assert result["actions"] == ["remove", "create", "start"]
+    assert result["diff"]["before"]["image_id"] != result["diff"]["after"]["image_id"]
+    assert not world.run()["changed"]
+
+
+def test_a_configuration_that_somebody_edited(world: World) -> None:
+    world.run()
+    world.node.write(world.settings.config_path, "log: {level: error}\n")
+    result = world.run()
+    assert result["actions"] == AGAIN
+    assert "level: error" in result["diff"]["before"]["config"]
+    assert world.node.read(world.settings.config_path) == render("info")
+
+
+def test_a_run_that_was_killed_between_the_file_and_the_container(world: World) -> None:
+    world.run()
+    world.node.write(world.settings.config_path, render("debug"))
+    result = world.run(log_level="debug")
+    assert result["actions"] == ["remove", "create", "start"]
+
+
+def test_check_mode_of_a_new_registry_touches_nothing(world: World, tmp_path: Path) -> None:
+    foreseen = world.run(check_mode=True)
+    assert (foreseen["changed"], foreseen["actions"], foreseen["container"]) == (True, NEW, None)
+    assert world.client.calls == list(tmp_path.iterdir()) == []
+    assert world.run()["diff"] == foreseen["diff"]
+
+
+@pytest.mark.parametrize("status", ["exited", "created", "dead"])
+def test_a_container_that_was_killed_is_started_again(world: World, status: str) -> None:
+    world.run()
+    world.container["State"] = {"Status": status, "ExitCode": 137}
+    assert world.run(check_mode=True)["actions"] == ["start"]
+    result = world.run()
+    assert (result["changed"], result["actions"]) == (True, ["start"])
+    assert world.client.calls == ["start"]
+
+
+# --- the image
+
+
+def test_the_image_comes_from_the_archive(world: World, tmp_path: Path) -> None:
+    archive = tmp_path / "registry.tar"
+    archive.touch()
+    world.client.images.clear()
+    world.client.archives[str(archive)] = [IMAGE]
+    foreseen = world.run(check_mode=True, archive=str(archive))
+    assert foreseen["actions"] == ["load image", *NEW]
+    assert world.client.calls == []
+    assert world.run()["actions"] == ["load image", *NEW]
+    assert not world.run()["changed"]
+
+
+def test_without_image_and_archive(world: World) -> None:
+    world.client.images.clear()
+    with pytest.raises(AirgapError, match=f"the image {IMAGE} is not in the Docker daemon at {URL}.*give archive"):
+        world.run(check_mode=True)
+
+
+def test_an_archive_that_is_not_there(world: World) -> None:
+    world.client.images.clear()
+    with pytest.raises(AirgapError, match=r"neither is its archive /none\.tar"):
+        world.run(check_mode=True, archive="/none.tar")
+
+
+def test_an_archive_of_something_else(world: World, tmp_path: Path) -> None:
+    archive = tmp_path / "other.tar"
+    archive.touch()
+    world.client.images.clear()
+    world.client.archives[str(archive)] = ["other:1"]
+    with pytest.raises(AirgapError, match=f"other.tar holds other:1, not {IMAGE}"):
+        world.run(archive=str(archive))
+    assert not world.client.containers_by_name
+
+
+def test_a_running_container_needs_no_name_of_its_image(world: World) -> None:
+    world.run()
+    world.client.images.clear()
+    assert not world.run()["changed"]
+
+
+# --- the port
+
+
+def test_a_port_of_another_process(world: World, tmp_path: Path) -> None:
+    world.node.taken.add(5000)
+    with pytest.raises(AirgapError, match=r"port 5000 is taken by a process of this host \(ss -ltnp"):
+        world.run()
+    assert world.client.calls == list(tmp_path.iterdir()) == []
+
+
+def test_a_port_of_another_container(world: World, tmp_path: Path) -> None:
+    world.run(name="other", config_path=str(tmp_path / "other.yml"))
+    world.node.taken.add(5000)
+    with pytest.raises(AirgapError, match="port 5000 is taken by the container other"):
+        world.run(name="registry")
+
+
+def test_our_own_port_is_no_conflict(world: World) -> None:
+    world.run()
+    world.node.taken.add(5000)
+    assert not world.run()["changed"]
+    assert world.run(log_level="debug")["changed"]
+
+
+def test_moving_to_a_taken_port_leaves_the_old_one_running(world: World) -> None:
+    world.run()
+    world.node.taken |= {5000, 5001}
+    with pytest.raises(AirgapError, match="port 5001 is taken"):
+        world.run(port=5001)
+    assert world.container["State"]["Status"] == "running"
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["listen tcp4 0.0.0.0:5000: bind: address already in use", "Bind for :5000 failed: port is already allocated"],
+)
+def test_a_port_that_is_taken_in_between(world: World, words: str) -> None:
+    world.client.refuse("start", words)
+    with pytest.raises(AirgapError, match="port 5000 is taken"):
+        world.run()
+    assert not world.client.containers_by_name
+
+
+def test_another_refusal_to_start(world: World) -> None:
+    world.client.refuse("start", "no such runtime")
+    with pytest.raises(AirgapError, match="Docker refused to start registry: no such runtime"):
+        world.run()
+    assert not world.client.containers_by_name
+
+
+# --- health
+
+
+def test_a_registry_that_never_answers(world: World) -> None:
+    world.answers_after = 1e9
+    world.client.log = b"".join(b"line %d\n" % number for number in range(30))
+    with pytest.raises(AirgapError, match=r"did not answer .* within 30 s \(it is running, exit code 0\)") as error:
+        world.run()
+    assert world.clock.now == pytest.approx(30.0, abs=0.3)
+    assert error.value.details["log"] == [f"line {number}" for number in range(10, 30)]
+    assert error.value.details["container"]["status"] == "running"
+    assert error.value.details["last_answer"] == "not yet"
+
+
+def test_a_registry_that_ends_is_not_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(name: str) -> None:
+        world.client.containers_by_name[name]["State"] = {"Status": "exited", "ExitCode": 1}
+
+    monkeypatch.setattr(world.client, "start", start)
+    world.answers_after = 1e9
+    world.client.log = b"configuration error: cannot parse\n"
+    with pytest.raises(AirgapError, match=r"ended instead of answering.*exit code 1.*last words: configuration error"):
+        world.run()
+    assert world.clock.now == 0.0
+
+
+def test_a_container_that_somebody_removes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world.client, "start", world.client.containers_by_name.pop)
+    world.answers_after = 1e9
+    with pytest.raises(AirgapError, match=r"ended instead of answering \(it is gone\)") as error:
+        world.run()
+    assert error.value.details["log"] == []
+
+
+# --- the other states
+
+
+def test_stopped(world: World) -> None:
+    assert not world.run("stopped")["changed"]
+    world.run()
+    foreseen = world.run("stopped", check_mode=True)
+    assert world.container["State"]["Status"] == "running"
+    result = world.run("stopped")
+    assert result["diff"] == foreseen["diff"]
+    assert (result["actions"], result["container"]["status"]) == (["stop"], "exited")
+    assert not world.run("stopped")["changed"]
+    assert world.run()["actions"] == ["start"]
+
+
+def test_absent_keeps_the_images(world: World) -> None:
+    assert not world.run("absent")["changed"]
+    world.run()
+    stored = Path(world.settings.storage_path) / "blob"
+    stored.touch()
+    foreseen = world.run("absent", check_mode=True)
+    assert world.container
+    result = world.run("absent")
+    assert result["diff"] == foreseen["diff"]
+    assert result["actions"] == foreseen["actions"] == ["remove", "remove configuration"]
+    assert result["container"] is None
+    assert stored.exists()
+    assert not Path(world.settings.config_path).exists()
+    assert not world.run("absent")["changed"]
+
+
+def test_absent_removes_a_configuration_that_was_left(world: World) -> None:
+    world.node.write(world.settings.config_path, "x")
+    result = world.run("absent")
+    assert (result["changed"], result["actions"]) == (True, ["remove configuration"])
+
+
+def test_the_configuration_is_the_registrys() -> None:
+    config = yaml.safe_load(render("warn"))
+    assert config["version"] == 0.1
+    assert config["log"]["level"] == "warn"
+    assert config["storage"]["filesystem"] == {"rootdirectory": "/var/lib/registry"}
+    assert config["storage"]["delete"] == {"enabled": False}
+    assert config["http"]["addr"] == ":5000"
