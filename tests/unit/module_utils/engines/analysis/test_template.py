@@ -89,7 +89,7 @@ def test_no_metrics_and_duplicates() -> None:
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"successCondition": "result[0] >"}, "metric 'm': successCondition 'result.0. >': unexpected token EOF"),
+        ({"successCondition": "result[0] >"}, r"metric 'm': successCondition 'result\[0\] >': unexpected token EOF"),
         ({"failureCondition": "result[0]"}, "failureCondition .*expected bool, but got float64"),
         ({"successCondition": "max(result) > 1"}, "max is not supported yet"),
         ({"interval": "1m"}, "runs indefinitely"),
