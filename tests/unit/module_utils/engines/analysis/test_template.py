@@ -67,7 +67,7 @@ def test_substitution_reaches_every_string() -> None:
 
 @pytest.mark.parametrize("text", ["{{args.other}}", "{{inputs.a}}", "{{a}}", "{{args.a", "{{{args.a}}"])
 def test_unresolved(text: str) -> None:
-    with pytest.raises(TemplateError, match="resolve|end of"):
+    with pytest.raises(TemplateError, match=r"resolve|end of"):
         substitute(text, {"a": "1"})
 
 
