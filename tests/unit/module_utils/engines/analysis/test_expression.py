@@ -84,7 +84,7 @@ def judge(condition: str, value: list[float] | float) -> bool:
         ("result > 1 ? true : result > 5 ? true : false", 0.0, False),
         ("result > 1 ?: false", 2.0, True),
         ("result > 1 ?: result < 9", 0.5, True),
-        ("len('\u00e4') == 2 && '\ud800' != '\u00e4' && 'a' < '\ud800'", 1.0, False),
+        ("len('\u00e4') == 2 && '\ud800' != '\u00e4' && 'a' < '\ud800'", 1.0, True),
         # Loops.
         ("all(result, # > 1)", [2.0, 3.0], True),
         ("all(result, {# > 1})", [2.0, 1.0], False),
