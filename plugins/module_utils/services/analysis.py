@@ -232,7 +232,9 @@ class _Gate:
         result = self.run.results.get(metric.name)
         number = (result.count if result else 0) + 1
         self.report(
-            Check(metric.name, number, metric.effective_count or 0, measurement, metric.name in self.spec.dry_run)
+            Check(
+                metric.name, number, max(metric.effective_count or 1, 1), measurement, metric.name in self.spec.dry_run
+            )
         )
         return measurement
 

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from typing import Any, Callable, NamedTuple
 
 from ..adapters.kube.kinds import CONFIG_MAP, LEASE
-from ..adapters.kube.session import Conflict, Session
+from ..adapters.kube.session import Conflict, NotFound, Session
 from ..errors import AirgapError
 from ..times import Clock, parse_rfc3339, rfc3339, rfc3339_micro
 from . import process as processes
@@ -393,7 +393,9 @@ class _Lock:
             if seconds is not None:
                 spec["leaseDurationSeconds"] = seconds
 
-        self._write(lambda: self.demand(identity), change)
+        # As long as nobody else writes, what we wrote last is what stands there: one request, and a conflict if not.
+        seen = self._object if ((self._object or {}).get("spec") or {}).get("holderIdentity") == identity else None
+        self._write(lambda: self.demand(identity), change, seen)
 
     def release(self, identity: str) -> None:
         """Give it back, if ``identity`` holds it."""
@@ -404,17 +406,26 @@ class _Lock:
 
         self._write(ours, lambda spec: spec.pop("holderIdentity"))
 
-    def _write(self, read: Callable[[], dict[str, Any] | None], change: Callable[[dict[str, Any]], Any]) -> None:
-        """Change what ``read`` returns; again when somebody wrote in between (the same run may in two processes)."""
+    def _write(
+        self,
+        read: Callable[[], dict[str, Any] | None],
+        change: Callable[[dict[str, Any]], Any],
+        seen: dict[str, Any] | None = None,
+    ) -> None:
+        """Change ``seen`` or what ``read`` returns; read again when somebody wrote in between.
+
+        The same run may write in two processes, an action and a module beside it.
+        """
         for _attempt in range(_ATTEMPTS):
-            body = read()
+            body = seen or read()
             if body is None:
                 return
+            seen = None
             change(body["spec"])
             try:
                 self._object = self._session.replace(body)
                 return
-            except Conflict:
+            except (Conflict, NotFound):
                 continue
         raise AirgapError(f"{self.name}: others change it all the time; try again.")
 

@@ -35,7 +35,11 @@ def verdicts(*cases: dict[str, Any], flags: tuple[str, ...] = ()) -> list[dict[s
 def test_verdicts_with_the_standard_library_alone() -> None:
     good, bad, wrong, endless = verdicts(
         {"id": "good", "metrics": [METRIC], "results": {"m": [{"value": [0.99]}]}},
-        {"id": "bad", "metrics": [METRIC], "results": {"m": [{"value": ["NaN"]}, {"error": "timeout"}, {"value": [0]}]}},
+        {
+            "id": "bad",
+            "metrics": [METRIC],
+            "results": {"m": [{"value": ["NaN"]}, {"error": "timeout"}, {"value": [0]}]},
+        },
         {"id": "wrong", "metrics": [{**METRIC, "failureLimit": -1}], "results": {}},
         {"id": "endless", "metrics": [{"name": "m", "interval": "1s"}], "results": {"m": [{"value": 1}]}},
         flags=("-S",),

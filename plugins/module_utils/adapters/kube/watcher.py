@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Any, Callable, NamedTuple, Union
 
 from .kinds import Kind
-from .session import Gone, KubeError, Session, Unreachable, Watch
+from .session import Forbidden, Gone, Invalid, KubeError, NotFound, Session, Watch
 
 #: Seconds that one watch request lasts. Short enough that a server that went silent is noticed.
 _WATCH_SECONDS = 30.0
@@ -112,7 +112,7 @@ class Follower:
             except Gone:
                 self._version = ""
             except KubeError as error:
-                if not self._listed_once and not isinstance(error, Unreachable):
+                if not self._listed_once and isinstance(error, (Forbidden, Invalid, NotFound)):
                     self._emit(error)  # no permission, or no such kind: it was never right
                     return
                 failures += 1

@@ -124,8 +124,12 @@ def elements(value: Any) -> list[Any]:
     if isinstance(value, list):
         return value
     if isinstance(value, str):
-        return list(value.encode())
+        return list(_bytes(value))
     raise ExpressionError(f"cannot loop over {go_type(value)}")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def length(value: Any) -> int:
@@ -306,7 +310,7 @@ def equal_typed(kind: type) -> Callable[[Any, Any], bool]:
 def _ordered(operator: str, left: Any, right: Any) -> tuple[Any, Any]:
     if type(left) is type(right) and type(left) in (int, str):
         # Go compares strings by their bytes.
-        return (left.encode(), right.encode()) if type(left) is str else (left, right)
+        return (_bytes(left), _bytes(right)) if type(left) is str else (left, right)
     if _is_number(left) and _is_number(right):
         return float(left), float(right)
     raise _mismatch(operator, left, right)

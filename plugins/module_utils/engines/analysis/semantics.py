@@ -299,16 +299,18 @@ class Builder:
         return kept
 
     def conditional(self, token: Token, condition: Node, then: Node | None, otherwise: Node) -> Node:
-        """``condition ? then : otherwise``; without ``then`` the condition's own value."""
+        """``condition ? then : otherwise``; without ``then`` (``?:``) the condition's own value."""
         if condition.type not in (BOOL, ANY):
             raise self.error(token, f"non-bool expression (type {condition.type}) used as condition")
-        code = list(condition.code)
-        taken = then.code if then else condition.code
+        code = condition.code
         then_type = then.type if then else condition.type
-        code.append((machine.JUMP_IF_FALSE, len(taken) + 2))
-        code.append((machine.POP, None))
-        code.extend(taken)
-        code.append((machine.JUMP, len(otherwise.code) + 1))
+        if then:
+            code.append((machine.JUMP_IF_FALSE, len(then.code) + 2))
+            code.append((machine.POP, None))
+            code.extend(then.code)
+            code.append((machine.JUMP, len(otherwise.code) + 1))
+        else:
+            code.append((machine.JUMP_IF_TRUE, len(otherwise.code) + 1))
         code.append((machine.POP, None))
         code.extend(otherwise.code)
         if NIL in (then_type, otherwise.type):

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ def test_a_file(tmp_path: Path) -> None:
         load(file=str(path))
     with pytest.raises(AirgapError, match=r"no analysis template 'three' \(it has one, two\)"):
         load(file=str(path), template="three")
-    path.write_text(TWO.split("---")[0], encoding="utf-8")
+    path.write_text(TWO.split("---", maxsplit=1)[0], encoding="utf-8")
     assert load(file=str(path)).metrics[0].name == "m"
     path.write_text("a: [", encoding="utf-8")
     with pytest.raises(AirgapError, match="is not YAML"):
@@ -247,7 +248,7 @@ def test_ticks_every_second_of_waiting_and_may_stop() -> None:
     spec = load(metrics=[metric()])
     with pytest.raises(KeyboardInterrupt):
         run_gate(spec, Prometheus([1.0]).query, clock, lambda _check: None, tick)
-    assert max(later - before for before, later in zip(ticks, ticks[1:])) <= 1
+    assert max(later - before for before, later in itertools.pairwise(ticks)) <= 1
 
 
 def test_a_mistake_of_ours_is_not_a_measurement() -> None:

@@ -55,7 +55,7 @@ def canary(**changes: Any) -> dict[str, Any]:
             {"at": "2026-01-01T00:01:00Z", "text": "weight 20"},
             {"at": "2026-01-01T00:01:50Z", "text": "Healthy"},
         ],
-        "verified": {"hash": "abc", "endpoints": 5, "digests": []},
+        "verified": {"hash": "abc", "endpoints": {"api": ["api-1"]}, "digests": []},
         **changes,
     }
 
@@ -84,7 +84,7 @@ def test_a_promoted_release() -> None:
             {"at": "2026-01-01T00:01:50Z", "text": "Healthy"},
             {"at": "2026-01-01T00:02:00Z", "text": "promoted"},
         ],
-        "verified": {"hash": "abc", "endpoints": 5, "digests": []},
+        "verified": {"hash": "abc", "endpoints": {"api": ["api-1"]}, "digests": []},
     }
 
 
@@ -121,8 +121,9 @@ def test_a_task_that_failed_before_the_canary() -> None:
 @pytest.mark.parametrize(
     ("claimed", "verified", "outcome"),
     [
-        ("rolled_back", {"hash": "a", "endpoints": 5}, "rolled_back"),
-        ("rolled_back", {"hash": "a", "endpoints": False}, "failed"),
+        ("rolled_back", {"hash": "a", "endpoints": {"api": ["api-1"]}}, "rolled_back"),
+        ("rolled_back", {"hash": "a", "endpoints": {}}, "rolled_back"),
+        ("rolled_back", {"hash": "", "endpoints": {}}, "failed"),
         ("rolled_back", {}, "failed"),
         ("rolled_back", None, "failed"),
         ("failed", {}, "failed"),

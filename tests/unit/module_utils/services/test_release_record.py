@@ -379,10 +379,18 @@ def test_a_renewal_survives_conflicts_but_not_for_ever(app: App) -> None:
 
 def test_an_api_server_that_is_away_is_the_callers_to_wait_for(app: App) -> None:
     record = app.acquire()
-    app.session.fail_next("find", Unreachable("no answer"))
+    app.session.fail_next("replace", Unreachable("no answer"))
     with pytest.raises(Unreachable):
         record.renew()
     record.renew()
+
+
+def test_a_renewal_is_one_request_as_long_as_nobody_else_writes(app: App) -> None:
+    record = app.acquire()
+    record.renew()
+    before = len(app.session.calls)
+    record.renew()
+    assert [call[0] for call in app.session.calls[before:]] == ["replace"]
 
 
 def test_check_mode_decides_and_refuses_and_writes_nothing(app: App) -> None:

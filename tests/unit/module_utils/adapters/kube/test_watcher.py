@@ -164,8 +164,9 @@ def test_waits_longer_each_time_but_not_longer_than_five_seconds() -> None:
     assert Run(session).waits == [1.0, 2.0, 4.0, 5.0, 5.0, 5.0, 1.0]
 
 
-def test_an_api_server_that_is_away_at_first() -> None:
-    session = ScriptedSession([Unreachable("away"), Listing([pod("a", 1)], "5")], [Stream()])
+@pytest.mark.parametrize("away", [Unreachable("away"), KubeError("starting", 500)])
+def test_an_api_server_that_is_away_at_first(away: KubeError) -> None:
+    session = ScriptedSession([away, Listing([pod("a", 1)], "5")], [Stream()])
     assert Run(session).told == [("LOST", ""), ("ADDED", "a"), ("BACK", "")]
 
 

@@ -35,7 +35,9 @@ def test_duration(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "-", "5", "s", ".s", "5d", "5 s", "1m 2s", "1s5", "--5s", "9999999h", "five", "\u0665s"])
+@pytest.mark.parametrize(
+    "text", ["", "-", "5", "s", ".s", "5d", "5 s", "1m 2s", "1s5", "--5s", "9999999h", "five", "\u0665s"]
+)
 def test_not_a_duration(text: str) -> None:
     with pytest.raises(DurationError):
         parse_duration(text)

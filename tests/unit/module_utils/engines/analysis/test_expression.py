@@ -83,6 +83,8 @@ def judge(condition: str, value: list[float] | float) -> bool:
         ("len(result) > 0 ? result[0] > 1 : true", [], True),
         ("result > 1 ? true : result > 5 ? true : false", 0.0, False),
         ("result > 1 ?: false", 2.0, True),
+        ("result > 1 ?: result < 9", 0.5, True),
+        ("len('\u00e4') == 2 && '\ud800' != '\u00e4' && 'a' < '\ud800'", 1.0, True),
         # Loops.
         ("all(result, # > 1)", [2.0, 3.0], True),
         ("all(result, {# > 1})", [2.0, 1.0], False),
@@ -244,6 +246,7 @@ def test_deep_nesting_is_an_error(condition: str) -> None:
         ("result > 1 && " * 4600 + "true", True),
         ("1 + " * 16000 + "1 == 16001", True),
         ("result" + " + result" * 7200 + " == 14402", True),
+        ("(" * 90 + "false" + " ?: false)" * 90 + " ?: true", True),
         ("result" + " > 0 ? true : result" * 90 + " > 0", True),
     ],
 )

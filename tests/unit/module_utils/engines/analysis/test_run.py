@@ -7,16 +7,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import pytest
 from ansible_collections.lumen.airgap.plugins.module_utils.engines.analysis.expression import ExpressionError
 from ansible_collections.lumen.airgap.plugins.module_utils.engines.analysis.metric import Metric, read_metric
 from ansible_collections.lumen.airgap.plugins.module_utils.engines.analysis.run import Measurement, Run
 
-S, F, I, E = "Successful", "Failed", "Inconclusive", "Error"
-LETTERS = {"S": S, "F": F, "I": I, "E": E}
+S, F, N, E = "Successful", "Failed", "Inconclusive", "Error"
+LETTERS = {"S": S, "F": F, "I": N, "E": E}
 RECORDED = Path(__file__).parents[3] / "fixtures" / "analysis" / "recorded_runs.json"
 
 
@@ -61,7 +62,7 @@ def times(run: Run, name: str = "m") -> list[float]:
         ("FFFF", {"failureLimit": 3}, F, 4),
         ("F", {}, F, 1),
         ("ISSSS", {"inconclusiveLimit": 1}, S, 5),
-        ("I", {}, I, 1),
+        ("I", {}, N, 1),
         # Errors in a row only, and they use up no count.
         ("EEEEE", {}, E, 5),
         ("EEEESEEEESSSS", {}, S, 13),
@@ -69,7 +70,7 @@ def times(run: Run, name: str = "m") -> list[float]:
         ("E", {"consecutiveErrorLimit": 0}, E, 1),
         # consecutiveSuccessLimit ends it early, or leaves it open.
         ("FSS", {"failureLimit": 2, "consecutiveSuccessLimit": 2}, S, 3),
-        ("SFSFS", {"failureLimit": 2, "consecutiveSuccessLimit": 2}, I, 5),
+        ("SFSFS", {"failureLimit": 2, "consecutiveSuccessLimit": 2}, N, 5),
         ("SFSFS", {"failureLimit": -1, "consecutiveSuccessLimit": 2}, F, 5),
         ("SESES", {"consecutiveSuccessLimit": 2}, S, 6),
         # A negative count ends it after one measurement, an error included.
@@ -86,7 +87,7 @@ def test_one_metric(letters: str, fields: dict[str, Any], phase: str, taken: int
 
 def test_worst_of_several_violations_of_one_metric() -> None:
     metric = Metric("m", interval=60, count=5, failure_limit=0, inconclusive_limit=0, consecutive_error_limit=0)
-    for letters, phase in (("F", F), ("I", I), ("E", E)):
+    for letters, phase in (("F", F), ("I", N), ("E", E)):
         run = Run([metric])
         run.step(0, script({"m": letters}, [0.0]))
         assert run.phase == phase
@@ -134,7 +135,7 @@ def test_any_initial_delay_skips_the_first_step() -> None:
 
 
 def test_a_bad_metric_ends_the_others_at_that_moment() -> None:
-    metrics = [
+    metrics: list[dict[str, Any]] = [
         {"name": "bad", "interval": "30s", "count": 5},
         {"name": "running", "interval": "20s", "count": 9},
         {"name": "erring", "interval": "1h", "count": 9},
@@ -148,11 +149,11 @@ def test_a_bad_metric_ends_the_others_at_that_moment() -> None:
 
 def test_all_due_metrics_are_measured_before_any_is_assessed() -> None:
     run = play([{"name": "bad"}, {"name": "also"}], {"bad": "F", "also": "I"})
-    assert (run.phase, run.results["also"].phase) == (F, I)
+    assert (run.phase, run.results["also"].phase) == (F, N)
 
 
 @pytest.mark.parametrize(
-    ("one_phase", "other", "worst"), [("F", "E", F), ("E", "I", E), ("I", "S", I), ("S", "S", S), ("E", "F", F)]
+    ("one_phase", "other", "worst"), [("F", "E", F), ("E", "I", E), ("I", "S", N), ("S", "S", S), ("E", "F", F)]
 )
 def test_run_phase_is_the_worst(one_phase: str, other: str, worst: str) -> None:
     fields = {"consecutiveErrorLimit": 0}
@@ -161,7 +162,7 @@ def test_run_phase_is_the_worst(one_phase: str, other: str, worst: str) -> None:
 
 
 def test_dry_run_never_decides_and_keeps_the_run_open() -> None:
-    metrics = [{"name": "m"}, {"name": "dry", "interval": "10s", "count": 3, "failureLimit": 1}]
+    metrics: list[dict[str, Any]] = [{"name": "m"}, {"name": "dry", "interval": "10s", "count": 3, "failureLimit": 1}]
     run = play(metrics, {"m": "S", "dry": "SFF"}, ("dry",))
     assert (run.phase, run.finished_at, run.results["dry"].phase) == (S, 20, F)
     assert run.results["dry"].message == "Metric assessed Failed due to failed (2) > failureLimit (1)"
@@ -173,7 +174,7 @@ def test_dry_run_alone_is_successful() -> None:
 
 
 def test_a_bad_metric_ends_a_dry_run_too() -> None:
-    metrics = [{"name": "m"}, {"name": "dry", "interval": "10s", "count": 3}]
+    metrics: list[dict[str, Any]] = [{"name": "m"}, {"name": "dry", "interval": "10s", "count": 3}]
     run = play(metrics, {"m": "F", "dry": "S"}, ("dry",))
     assert (run.phase, run.finished_at, run.results["dry"].phase) == (F, 0, S)
 

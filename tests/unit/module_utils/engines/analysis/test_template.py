@@ -67,7 +67,7 @@ def test_substitution_reaches_every_string() -> None:
 
 @pytest.mark.parametrize("text", ["{{args.other}}", "{{inputs.a}}", "{{a}}", "{{args.a", "{{{args.a}}"])
 def test_unresolved(text: str) -> None:
-    with pytest.raises(TemplateError, match="resolve|end of"):
+    with pytest.raises(TemplateError, match=r"resolve|end of"):
         substitute(text, {"a": "1"})
 
 
@@ -89,7 +89,7 @@ def test_no_metrics_and_duplicates() -> None:
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"successCondition": "result[0] >"}, "metric 'm': successCondition 'result.0. >': unexpected token EOF"),
+        ({"successCondition": "result[0] >"}, r"metric 'm': successCondition 'result\[0\] >': unexpected token EOF"),
         ({"failureCondition": "result[0]"}, "failureCondition .*expected bool, but got float64"),
         ({"successCondition": "max(result) > 1"}, "max is not supported yet"),
         ({"interval": "1m"}, "runs indefinitely"),
