@@ -286,12 +286,13 @@ class Release:
 
     def _tell(self, entry: Entry) -> None:
         self._say(("  " if entry.kind in ("measurement", "analysis", "pods") else "") + entry.text)
-        if entry.kind == "observed":
-            self._note(OBSERVED, entry.text, hash=self._driver.state().canary_hash)
-        elif entry.kind == "step_ended":
+        hash = self._driver.state().canary_hash
+        if hash and hash != self._journal.hash:
+            self._note(OBSERVED, f"following {hash}", hash=hash)
+        if entry.kind == "step_ended" and hash:
             ended = [step for step in self._steps() if step["finished_at"]]
             if ended:
-                self._note(STEP, entry.text, hash=self._driver.state().canary_hash, **ended[-1])
+                self._note(STEP, entry.text, hash=hash, **ended[-1])
 
     def _tick(self) -> None:
         self._out.check()
