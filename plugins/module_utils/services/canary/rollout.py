@@ -163,9 +163,9 @@ class RolloutDriver:
             Subscription(EVENT, self._namespace, field_selector="involvedObject.kind=Pod"),
         ]
 
-    def follow(self, target: str) -> None:
+    def follow(self, target: str, revision: str = "") -> None:
         """See `Driver`."""
-        self._follower = Follower(self._name, target)
+        self._follower = Follower(self._name, target, revision)
         self._hash, self._hash_before = target, read_rollout(self._rollout).hash
 
     def see(self, observation: Observation) -> list[Entry]:
