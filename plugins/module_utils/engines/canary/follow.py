@@ -91,13 +91,15 @@ class State(NamedTuple):
 
 
 class Follower:
-    """The story of one Rollout. ``target`` is the pod hash to follow, when it is known from before."""
+    """The story of one Rollout. ``target`` and ``revision`` are the pod hash to follow and its revision, when they are
+    known from before."""
 
-    def __init__(self, name: str, target: str = "") -> None:
+    def __init__(self, name: str, target: str = "", revision: str = "") -> None:
         self.name = name
         self.changes: list[Change] = []
         self.view: RolloutView | None = None
         self._target = target
+        self._revision = revision
         self._steps: tuple[Step, ...] = ()
         self._objects: dict[str, Object] = {}
         self._kinds: dict[str, dict[str, Object]] = {"AnalysisRun": {}, "Pod": {}, "ReplicaSet": {}}
@@ -182,8 +184,10 @@ class Follower:
         if change is not None and (change.hash, change.revision) == (view.hash, view.revision):
             return []
         if change is None and self._target and self._target != view.hash:
-            change = Change(self._target, "")
+            change = Change(self._target, self._revision)
             self.changes.append(change)
+            for run in self._runs(change):
+                self._measure(run, at)
         entries = self._superseded(change, view, at) if change is not None and not change.outcome else []
         if view.hash == view.stable and view.hash != self._target:
             return entries

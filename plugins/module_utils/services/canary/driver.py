@@ -73,7 +73,7 @@ class Driver(Protocol):
     def subscriptions(self) -> list[Subscription]:
         """What to watch. After ``inspect``."""
 
-    def follow(self, target: str) -> None:
+    def follow(self, target: str, revision: str = "") -> None:
         """Begin to follow; ``target`` is the canary's hash when it is known from before, else empty."""
 
     def see(self, observation: Observation) -> list[Entry]:

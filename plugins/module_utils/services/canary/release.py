@@ -32,6 +32,7 @@ _TICK = 1.0
 _RENEW_EVERY = 5.0
 _VERIFY_SECONDS = 60.0
 """How long EndpointSlices and pods may take to follow a Rollout that is where it should be."""
+_CATCH_UP_SECONDS, _QUIET_SECONDS = 3.0, 0.5
 
 # Journal entries of this loop.
 STARTED, OBSERVED, STEP, PROMOTING = "canary_started", "canary_observed", "canary_step", "canary_promoting"
@@ -146,7 +147,7 @@ class Release:
         situation = self._preflight()
         if self._nothing_to_do(situation):
             return self._already_running(situation)
-        self._driver.follow(self._target(situation))
+        self._driver.follow(self._target(situation), self._journal.revision)
         watcher = self._watch(self._driver.subscriptions())
         watcher.start()
         self._watcher = watcher
@@ -156,6 +157,8 @@ class Release:
             watcher.stop()
 
     def _drive(self, situation: Situation) -> dict[str, Any]:
+        if self._journal.has(STARTED):
+            self._catch_up()
         if self._journal.has(ABORTING):
             self._say(f"taking up the roll-back of a run before: {self._journal.reason}")
             return self._take_back(situation, self._journal.reason)
@@ -276,6 +279,15 @@ class Release:
                 self._take_in(observation)
         self._tick()
 
+    def _catch_up(self) -> None:
+        """Before a verdict about what somebody else has watched: take in what is there, until it is quiet."""
+        end = self._clock.time() + _CATCH_UP_SECONDS
+        while self._watcher is not None and self._clock.time() < end:
+            observation = self._watcher.next(_QUIET_SECONDS)
+            if observation is None:
+                return
+            self._take_in(observation)
+
     def _take_in(self, observation: Observation) -> None:
         if observation.type in ("LOST", "BACK"):
             what = "does not answer" if observation.type == "LOST" else "answers again"
@@ -286,12 +298,14 @@ class Release:
 
     def _tell(self, entry: Entry) -> None:
         self._say(("  " if entry.kind in ("measurement", "analysis", "pods") else "") + entry.text)
-        if entry.kind == "observed":
-            self._note(OBSERVED, entry.text, hash=self._driver.state().canary_hash)
-        elif entry.kind == "step_ended":
+        state = self._driver.state()
+        hash = state.canary_hash
+        if hash and hash != self._journal.hash:
+            self._note(OBSERVED, f"following {hash}", hash=hash, revision=state.revision)
+        if entry.kind == "step_ended" and hash:
             ended = [step for step in self._steps() if step["finished_at"]]
             if ended:
-                self._note(STEP, entry.text, hash=self._driver.state().canary_hash, **ended[-1])
+                self._note(STEP, entry.text, hash=hash, **ended[-1])
 
     def _tick(self) -> None:
         self._out.check()
@@ -380,7 +394,7 @@ class Release:
             why = f"{reason}; there is no stable version to go back to"
             return self._result(FAILED, why, situation, Verification(missing=["no stable version"]))
         if not self._journal.has(ABORTING):
-            self._note(ABORTING, f"aborting: {reason}", reason=reason)
+            self._note(ABORTING, f"aborting: {reason}", reason=reason, steps=self._steps())
         self._insist(self._driver.abort)
         self._await_abort()
         if self._options.image:
@@ -445,6 +459,8 @@ class Release:
 
     def _steps(self) -> list[dict[str, Any]]:
         """The driver's steps with times as text, our gates' verdicts, and what a run before has seen of them."""
+        if self._journal.steps:
+            return self._journal.steps  # an abort takes the Rollout back to step 0: what went before is only here
         hash = self._driver.state().canary_hash
         steps = []
         for step in self._driver.steps():
@@ -469,7 +485,8 @@ class Release:
     def _result(
         self, outcome: str, reason: str, situation: Situation, verification: Verification
     ) -> dict[str, Any]:
-        self._say(f"{outcome}" + (f": {reason}" if reason else ""))
+        self._catch_up()
+        self._say(outcome + (f": {reason}" if reason else ""))
         self._note(ENDED, f"{outcome}: {reason}", outcome=outcome)
         state = self._driver.state()
         result = {
@@ -534,8 +551,16 @@ class _Journal:
         return self._last(OBSERVED, "hash")
 
     @property
+    def revision(self) -> str:
+        return self._last(OBSERVED, "revision")
+
+    @property
     def reason(self) -> str:
         return self._last(ABORTING, "reason")
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        return next((entry.get("steps") or [] for entry in self._entries if entry["phase"] == ABORTING), [])
 
     @property
     def stable_hash(self) -> str:

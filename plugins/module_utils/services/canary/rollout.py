@@ -22,7 +22,7 @@ from ...adapters.kube.kinds import (
 )
 from ...adapters.kube.session import Conflict, Session
 from ...adapters.kube.watcher import Observation, Subscription
-from ...engines.canary.follow import PAUSE_STEP, Entry, Follower, State
+from ...engines.canary.follow import PAUSE_STEP, SUPERSEDED, Change, Entry, Follower, State
 from ...engines.canary.objects import HASH_LABEL, Problem, RolloutView, read_rollout
 from ...engines.canary.replicas import DEFAULT_FENCEPOST, ReplicaError
 from ...engines.canary.steps import Planned, StepError, plan, read_steps
@@ -49,6 +49,7 @@ class RolloutDriver:
         self._service = service
         self._rollout: dict[str, Any] = {}
         self._follower = Follower(name)
+        self._hash = self._hash_before = ""
 
     @property
     def _title(self) -> str:
@@ -118,7 +119,7 @@ class RolloutDriver:
             for each in replica_set["spec"]["template"]["spec"]["containers"]:
                 if each["name"] == container["name"]:
                     return str(each.get("image", ""))
-        raise AirgapError(f"{self._title}: the ReplicaSet of its stable hash {view.stable} is gone; cannot go back to it.")
+        raise AirgapError(f"{self._title}: the ReplicaSet of its stable hash {view.stable} is gone: no way back.")
 
     def lint(self, situation: Situation) -> None:
         """See `Driver`. Every template of inline and background analyses is read and checked."""
@@ -162,9 +163,10 @@ class RolloutDriver:
             Subscription(EVENT, self._namespace, field_selector="involvedObject.kind=Pod"),
         ]
 
-    def follow(self, target: str) -> None:
+    def follow(self, target: str, revision: str = "") -> None:
         """See `Driver`."""
-        self._follower = Follower(self._name, target)
+        self._follower = Follower(self._name, target, revision)
+        self._hash, self._hash_before = target, read_rollout(self._rollout).hash
 
     def see(self, observation: Observation) -> list[Entry]:
         """See `Driver`."""
@@ -177,11 +179,24 @@ class RolloutDriver:
             raise AirgapError(f"{self._title} was changed during the release: {error}.") from error
         if kind == ROLLOUT.kind:
             self._rollout = observation.object
+        change = self._follower.change
+        if not self._hash and change is not None and change.hash != self._hash_before:
+            self._hash = change.hash
         return entries
+
+    @property
+    def _change(self) -> Change | None:
+        """Ours: the one that was to be followed, or the first that is not from before."""
+        return next((change for change in reversed(self._follower.changes) if change.hash == self._hash), None)
 
     def state(self) -> State:
         """See `Driver`."""
-        return self._follower.state()
+        state, ours = self._follower.state(), self._change
+        if ours is self._follower.change:
+            return state
+        if ours is None:
+            return State("waiting", None, "", state.stable_hash)
+        return State(SUPERSEDED, None, ours.hash, state.stable_hash, "bad", ours.reason, ours.revision)
 
     def arrived(self, image: str) -> bool:
         """See `Driver`."""
@@ -191,11 +206,11 @@ class RolloutDriver:
 
     def problem(self, now: float) -> Problem | None:
         """See `Driver`."""
-        return self._follower.problem(now)
+        return self._follower.problem(now) if self._change is self._follower.change else None
 
     def marker(self) -> tuple[Any, ...]:
         """See `Driver`."""
-        change = self._follower.change
+        change = self._change
         return (change.hash, change.revision, change.attempt, len(change.steps)) if change else ()
 
     def last_seen(self) -> str:
@@ -298,7 +313,7 @@ class RolloutDriver:
 
     def steps(self) -> list[dict[str, Any]]:
         """See `Driver`."""
-        change = self._follower.change
+        change = self._change
         return [
             {
                 "index": record.step.index,
@@ -313,7 +328,7 @@ class RolloutDriver:
 
     def measurements(self) -> list[dict[str, Any]]:
         """See `Driver`."""
-        change = self._follower.change
+        change = self._change
         return [
             {"run": each.run, "metric": each.metric, "at": each.at, "value": each.value, "phase": each.phase}
             for each in (change.measurements if change else ())
