@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 
 # Debian packages, one list for each purpose.
 PACKAGES_CHECK := git python3-venv shellcheck
-PACKAGES_LAB := $(PACKAGES_CHECK) ca-certificates docker.io gcc iproute2 iptables libc6-dev mmdebstrap
+PACKAGES_LAB := $(PACKAGES_CHECK) ca-certificates curl docker.io gcc iproute2 iptables libc6-dev mmdebstrap
 
 # The parts of `make check`, in the order of what fails first for the least time.
 CHECKS := lint shell types go unit playbooks docs
