@@ -1,0 +1,305 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Kubernetes on the nodes: kubeadm, Calico, CoreDNS, Argo Rollouts, Prometheus, and whether all of it lives."""
+
+from __future__ import annotations
+
+import base64
+import concurrent.futures
+import datetime
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from . import host
+from .build import Builder, version_of
+from .host import NODES, REGISTRY
+from .images import ADDONS, CONTROL_PLANE, REGISTRY_IMAGE, push_images, registry_archive
+from .nodes import on, started_at, state, unit_log, write
+from .paths import CACHE, LAB, LOCAL, ROOT
+from .report import step, wait_for
+from .shell import attempt, run, write_atomically
+
+API = f"https://{NODES['node-1']}:6443"
+KUBECONFIG = LOCAL / "kubeconfig"
+_WORKLOADS = {
+    ("kube-system", "daemonset/kube-proxy"),
+    ("kube-system", "daemonset/calico-felix"),
+    ("kube-system", "deployment/coredns"),
+    ("argo-rollouts", "deployment/argo-rollouts"),
+    ("monitoring", "deployment/prometheus"),
+}
+# The playbooks of this clone, whatever configuration the caller's environment names.
+_ANSIBLE = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build")}
+_DONE = "/etc/kubernetes/lumen-done"
+
+
+def bring_up(builder: Builder) -> None:
+    """From two booted nodes to a cluster with everything in it; each part is skipped when it is there."""
+    with concurrent.futures.ThreadPoolExecutor(max_workers=1) as pool:
+        with step("node-1's registry", lambda: unit_log("node-1", "docker")):
+            _ensure_registry(builder)
+        with step("images of the control plane, pushed to node-1's registry"):
+            push_images(CONTROL_PLANE, builder)
+        addons = pool.submit(push_images, ADDONS, builder)
+        with step("kubeadm init on node-1", lambda: unit_log("node-1", "kubelet")):
+            _init()
+        _local_files(builder)
+        with step("Calico and CoreDNS"):
+            _apply_network(builder)
+        with step("kubeadm join on node-2", lambda: unit_log("node-2", "kubelet")):
+            _join()
+        with step("routes between the pods of the nodes"):
+            _route_pods()
+        with step("images of the additions, pushed to node-1's registry"):
+            addons.result()
+        with step("Argo Rollouts and Prometheus"):
+            _apply_additions(builder)
+    with step("everything live", _what_is_wrong):
+        wait_for("the cluster", unhealthy, deadline=240, every=1)
+
+
+def adopt(builder: Builder) -> None:
+    """Give this clone its kubeconfig and kubectl of the running lab."""
+    _local_files(builder)
+
+
+def kubectl(*words: str, timeout: float = 60, stdin: str | None = None) -> str:
+    """Run the lab's kubectl as its admin."""
+    return run([str(LOCAL / "bin" / "kubectl"), *words], timeout=timeout, stdin=stdin)
+
+
+def unhealthy() -> str | None:
+    """What is missing to a live cluster, or None.
+
+    Right after a restart the API still shows the old Ready states, so only live signals count: a lease renewed
+    by each kubelet since its node started, and containers that started after it.
+    """
+    for name in NODES:
+        if state(name) != "running":
+            return f"{name} is {state(name) or 'not there'}"
+    if attempt([str(LOCAL / "bin" / "kubectl"), "get", "--raw", "/readyz"], timeout=20).returncode != 0:
+        return "the API server is not ready"
+    now = datetime.datetime.now(datetime.timezone.utc)
+    started = {name: _time(started_at(name)) for name in NODES}
+    answers = json.loads(kubectl("get", "nodes,leases", "-n", "kube-node-lease", "-o", "json", timeout=20))["items"]
+    ready = {item["metadata"]["name"] for item in answers if item["kind"] == "Node" and _is_ready(item)}
+    renewed = {i["metadata"]["name"]: _time(i["spec"]["renewTime"]) for i in answers if i["kind"] == "Lease"}
+    for name in NODES:
+        if name not in ready:
+            return f"{name} is not Ready"
+        if name not in renewed or renewed[name] < started[name] or (now - renewed[name]).total_seconds() > 40:
+            return f"the kubelet of {name} has not renewed its lease"
+    return _workloads_missing(started) or registry_silent()
+
+
+def _workloads_missing(started: dict[str, datetime.datetime]) -> str | None:
+    kinds = "deployments.apps,daemonsets.apps,pods"
+    items = json.loads(kubectl("get", kinds, "-A", "-o", "json", timeout=20))["items"]
+    there = set()
+    for item in items:
+        namespace, name, status = item["metadata"]["namespace"], item["metadata"]["name"], item.get("status", {})
+        if item["kind"] == "Deployment" and status.get("availableReplicas", 0) >= item["spec"]["replicas"]:
+            there.add((namespace, f"deployment/{name}"))
+        if item["kind"] == "DaemonSet" and status.get("numberReady", 0) >= len(NODES):
+            there.add((namespace, f"daemonset/{name}"))
+    for namespace, name in sorted(_WORKLOADS - there):
+        return f"{namespace} {name} is not available"
+    system = {namespace for namespace, _name in _WORKLOADS}
+    for item in items:
+        if item["kind"] != "Pod" or item["metadata"]["namespace"] not in system:
+            continue
+        for container in item.get("status", {}).get("containerStatuses", []):
+            since = container.get("state", {}).get("running", {}).get("startedAt")
+            # Kubernetes keeps whole seconds.
+            node = started[item["spec"]["nodeName"]].replace(microsecond=0)
+            if since is None or not container["ready"] or _time(since) < node:
+                return f"pod {item['metadata']['name']} is not ready"
+    return None
+
+
+def _ensure_registry(builder: Builder) -> None:
+    """Start the registry with the collection's own roles, as a user does."""
+    archive = registry_archive(builder)
+    on("node-1", "systemctl", "enable", "--now", "docker", timeout=120)
+    on("node-1", "mkdir", "-p", "/var/lib/lumen-airgap")
+    if attempt([host.DOCKER, "exec", "node-1", "docker", "image", "inspect", REGISTRY_IMAGE]).returncode != 0:
+        host.docker("cp", str(archive), "node-1:/var/lib/lumen-airgap/registry.tar")
+    _link(LOCAL / "wheelhouse", _wheelhouse())
+    playbook = Path(sys.executable).parent / "ansible-playbook"
+    run([str(playbook), "-i", "inventories/lab", "site.yml"], cwd=ROOT, timeout=300, env=_ANSIBLE)
+    wait_for("the registry", registry_silent, deadline=30)
+
+
+def registry_silent() -> str | None:
+    """None when node-1's registry answers."""
+    argv = ["curl", "--silent", "--fail", "--max-time", "5", f"http://{REGISTRY}/v2/"]
+    return None if attempt(argv, timeout=10).returncode == 0 else "the registry does not answer on /v2/"
+
+
+def _wheelhouse() -> Path:
+    """The wheels that role bootstrap makes node-1's environment from, for the Python and platform of the node."""
+    defaults = yaml.safe_load((ROOT / "roles" / "bootstrap" / "defaults" / "main.yml").read_text())
+    packages = defaults["bootstrap_packages"]
+    folder = CACHE / "wheelhouse" / hashlib.sha256("\n".join(packages).encode()).hexdigest()[:16]
+    if not folder.exists():
+        draft = folder.with_name(f".{folder.name}")
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(draft), "--only-binary=:all:"]
+        target = ["--python-version", "3.11", "--implementation", "cp", "--platform", "manylinux2014_x86_64"]
+        run([*pip, *target, *packages], timeout=300)
+        draft.rename(folder)
+    return folder
+
+
+def _link(link: Path, target: Path) -> None:
+    """Point a link of this clone at something in the cache."""
+    if link.is_symlink() and link.readlink() == target:
+        return
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(target)
+
+
+def _init() -> None:
+    for name in NODES:
+        # Without it pods hang in ContainerCreating, and deletes hang too; no newline at its end.
+        write(name, "/var/lib/calico/nodename", name)
+    if _exists("node-1", _DONE):
+        return
+    if _exists("node-1", "/etc/kubernetes/admin.conf"):
+        on("node-1", "kubeadm", "reset", "--force", timeout=120)
+    config = (LAB / "nodes" / "kubeadm-init.yaml").read_text()
+    config = config.replace("@KUBERNETES_VERSION@", version_of("kubernetes"))
+    write("node-1", "/etc/lumen-lab/kubeadm.yaml", config)
+    argv = ["kubeadm", "init", "--config", "/etc/lumen-lab/kubeadm.yaml", "--ignore-preflight-errors=all"]
+    on("node-1", *argv, "--skip-token-print", timeout=300)
+    on("node-1", "touch", _DONE)
+
+
+def _join() -> None:
+    if _exists("node-2", _DONE):
+        return
+    if _exists("node-2", "/etc/kubernetes/kubelet.conf"):
+        on("node-2", "kubeadm", "reset", "--force", timeout=120)
+    command = on("node-1", "kubeadm", "token", "create", "--ttl", "10m", "--print-join-command").split()
+    config = (LAB / "nodes" / "kubeadm-join.yaml").read_text()
+    config = config.replace("@TOKEN@", command[command.index("--token") + 1])
+    config = config.replace("@CA_HASH@", command[command.index("--discovery-token-ca-cert-hash") + 1])
+    write("node-2", "/etc/lumen-lab/kubeadm.yaml", config)
+    if host.cgroup_version() == 1:
+        write("node-2", "/etc/default/kubelet", 'KUBELET_EXTRA_ARGS="--cgroup-root=/node-2"\n')
+    argv = ["kubeadm", "join", "--config", "/etc/lumen-lab/kubeadm.yaml", "--ignore-preflight-errors=all"]
+    on("node-2", *argv, timeout=180)
+    on("node-2", "touch", _DONE)
+
+
+def _local_files(builder: Builder) -> None:
+    """The fixed places of a clone: .lab/kubeconfig and .lab/bin/kubectl, which uses it unless told otherwise."""
+    config = on("node-1", "cat", "/etc/kubernetes/admin.conf")
+    if not KUBECONFIG.exists() or KUBECONFIG.read_text() != config:
+        write_atomically(KUBECONFIG, config, mode=0o600)
+    lines = [
+        "#!/bin/sh",
+        "# The lab's own kubectl; without KUBECONFIG it speaks to the lab.",
+        f'export KUBECONFIG="${{KUBECONFIG:-{KUBECONFIG}}}"',
+        f'exec {builder.need("kubectl")} "$@"',
+    ]
+    write_atomically(LOCAL / "bin" / "kubectl", "\n".join(lines) + "\n", mode=0o755)
+
+
+def _apply_network(builder: Builder) -> None:
+    crds = builder.need("calico-crds")
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", str(crds), timeout=120)
+    kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(crds), timeout=90)
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", str(LAB / "manifests" / "coredns.yaml"))
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", str(LAB / "manifests" / "calico.yaml"))
+
+    token = ""
+
+    def no_token() -> str | None:
+        nonlocal token
+        secret = json.loads(kubectl("get", "secret", "-n", "kube-system", "calico-cni-token", "-o", "json"))
+        token = secret.get("data", {}).get("token", "")
+        return None if token else "the token is not there yet"
+
+    wait_for("the token of the CNI plugin", no_token, deadline=30)
+    config = _cni_kubeconfig(base64.b64decode(token).decode())
+    for name in NODES:
+        write(name, "/etc/cni/net.d/calico-kubeconfig", config)
+
+
+def _cni_kubeconfig(token: str) -> str:
+    cluster = json.loads(kubectl("config", "view", "--raw", "-o", "json"))["clusters"][0]
+    return json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [cluster],
+            "users": [{"name": "calico-cni", "user": {"token": token}}],
+            "contexts": [{"name": "cni", "context": {"cluster": cluster["name"], "user": "calico-cni"}}],
+            "current-context": "cni",
+        }
+    )
+
+
+def _route_pods() -> None:
+    """Each node reaches the pods of the other through it: there is no overlay and no routing daemon."""
+    networks: dict[str, str] = {}
+
+    def without_network() -> str | None:
+        items = json.loads(kubectl("get", "nodes", "-o", "json"))["items"]
+        networks.update({i["metadata"]["name"]: i["spec"]["podCIDR"] for i in items if i["spec"].get("podCIDR")})
+        return ", ".join(sorted(set(NODES) - set(networks))) or None
+
+    wait_for("a pod network for each node", without_network, deadline=60)
+    for name in NODES:
+        lines = [f"{networks[other]} {NODES[other]}\n" for other in NODES if other != name]
+        write(name, "/etc/lumen-lab/pod-routes", "".join(lines))
+        on(name, "systemctl", "restart", "lumen-network")
+
+
+def _apply_additions(builder: Builder) -> None:
+    manifest = (builder.need("rollouts-manifests") / "install.yaml").read_text()
+    image = next(image for image in ADDONS if image.name == "argo-rollouts")
+    # As published it says :latest and Always, and has no Namespace.
+    manifest = manifest.replace("quay.io/argoproj/argo-rollouts:latest", image.reference())
+    manifest = manifest.replace("imagePullPolicy: Always", "imagePullPolicy: IfNotPresent")
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "argo-rollouts"}}
+    kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(namespace))
+    argv = ["apply", "--server-side", "--force-conflicts", "-n", "argo-rollouts", "-f", "-"]
+    kubectl(*argv, stdin=manifest, timeout=120)
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", str(LAB / "manifests" / "prometheus"), timeout=60)
+
+
+def _what_is_wrong() -> str:
+    """Events and the last lines of the pods that are not ready."""
+    items = json.loads(kubectl("get", "pods", "-A", "-o", "json", timeout=20))["items"]
+    lines = []
+    for item in items:
+        if _is_ready(item):
+            continue
+        namespace, name = item["metadata"]["namespace"], item["metadata"]["name"]
+        lines.append(f"pod {namespace}/{name}:")
+        lines.append(kubectl("get", "events", "-n", namespace, "--field-selector", f"involvedObject.name={name}"))
+        lines.append(attempt([str(LOCAL / "bin" / "kubectl"), "logs", "-n", namespace, name, "--tail=10"]).stdout)
+    return "\n".join(lines)
+
+
+def _exists(node: str, path: str) -> bool:
+    return attempt([host.DOCKER, "exec", node, "test", "-e", path]).returncode == 0
+
+
+def _is_ready(item: dict[str, Any]) -> bool:
+    conditions = item.get("status", {}).get("conditions", [])
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def _time(text: str) -> datetime.datetime:
+    # Docker writes nanoseconds, which Python 3.11 cuts off by itself.
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))

@@ -1,0 +1,195 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The images of the lab: built FROM scratch or from small Debian bases, pushed to node-1's registry.
+
+An image is a row in IMAGES. Its local tag is the hash of all that goes into it, so a second build costs one look.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .build import Builder, version_of
+from .debian import base_image
+from .host import DOCKER, REGISTRY, docker
+from .paths import CACHE, LAB
+from .report import LabError
+from .shell import attempt, run
+
+
+@dataclass(frozen=True)
+class Image:
+    """``name:tag`` in the registry. ``files`` are paths in the build context and where they come from."""
+
+    name: str
+    tag: str
+    programs: tuple[str, ...]
+    base: str = "scratch"
+    entrypoint: str = ""
+    user: str = ""
+    folder: str = ""  # a folder of lab/ with a Dockerfile of its own and files for its context
+    sources: tuple[tuple[str, str], ...] = ()  # more files for the context: (name there, path on the machine)
+
+    def reference(self) -> str:
+        """Where the nodes pull it from."""
+        return f"{REGISTRY}/{self.name}:{self.tag}"
+
+
+_KUBERNETES = version_of("kubernetes")
+_ROLLOUTS = version_of("argo-rollouts")
+REGISTRY_IMAGE = f"lumen-airgap/registry:{version_of('distribution').lstrip('v')}"
+
+# The tags of CoreDNS and etcd are those that kubeadm asks for.
+CONTROL_PLANE: tuple[Image, ...] = (
+    Image("pause", "3.10.1", ("pause",), entrypoint="pause"),
+    Image("kube-apiserver", _KUBERNETES, ("kube-apiserver",)),
+    Image("kube-controller-manager", _KUBERNETES, ("kube-controller-manager",)),
+    Image("kube-scheduler", _KUBERNETES, ("kube-scheduler",)),
+    Image("etcd", "3.6.5-0", ("etcd",)),
+    Image("kube-proxy", _KUBERNETES, ("kube-proxy",), base="net"),
+    Image("coredns", "v1.12.1", ("coredns",), entrypoint="coredns"),
+    Image("calico-felix", "lab", ("calico-felix",), base="net", entrypoint="calico-felix"),
+)
+ADDONS: tuple[Image, ...] = (
+    Image("prometheus", "lab", (), base="prometheus", folder="images/prometheus"),
+    Image("probe", "lab", ("probe",), entrypoint="probe", user="65532"),
+    Image("loadgen", "lab", ("loadgen",), entrypoint="loadgen", user="65532"),
+    Image(
+        *("lumen-api", "builder", ()),
+        base="builder",
+        folder="images/builder",
+        sources=(("app", "app/01-connected-zone/app"),),
+    ),
+    Image("argo-rollouts", _ROLLOUTS, ("rollouts-controller",), entrypoint="rollouts-controller", user="999"),
+)
+
+
+def build_image(image: Image, builder: Builder) -> str:
+    """Build an image on the host's engine unless it is there; return its local reference."""
+    with _context(image, builder) as (folder, digest):
+        local = f"lumen-airgap/{image.name}:{digest}"
+        if attempt([DOCKER, "image", "inspect", local]).returncode != 0:
+            base = "scratch" if image.base == "scratch" else base_image(image.base)
+            # No network in a build: everything it needs is in the context.
+            argv = ["build", "--quiet", "--network", "none", "--build-arg", f"BASE={base}", "--tag", local, str(folder)]
+            docker(*argv, timeout=900)
+    return local
+
+
+def push_images(images: Sequence[Image], builder: Builder) -> None:
+    """Build the images and push them to node-1's registry, several at a time; layers that are there stay."""
+
+    def deliver(image: Image) -> None:
+        docker("tag", build_image(image, builder), image.reference())
+        docker("push", "--quiet", image.reference(), timeout=600)
+
+    with concurrent.futures.ThreadPoolExecutor(max_workers=4) as pool:
+        for future in [pool.submit(deliver, image) for image in images]:
+            future.result()
+
+
+def registry_archive(builder: Builder) -> Path:
+    """The registry's own image as a tar that a Docker engine loads: there is no registry yet to pull it from."""
+    row = Image("registry", "lab", ("registry",), entrypoint="registry")
+    local = build_image(row, builder)
+    archive = CACHE / "images" / f"{local.replace('/', '-').replace(':', '-')}.tar"
+    if not archive.exists():
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        docker("tag", local, REGISTRY_IMAGE)
+        draft = archive.with_suffix(".draft")
+        docker("save", "--output", str(draft), REGISTRY_IMAGE, timeout=120)
+        draft.rename(archive)
+    return archive
+
+
+def node_image(builder: Builder) -> str:
+    """The image that both nodes run."""
+    row = Image("node", "lab", (), base="node", folder="nodes")
+    programs = [builder.need(name) for name in ("kubelet", "kubeadm", "kubectl", "calico")]
+    sources = tuple((f"bin/{path.name}", str(path)) for path in programs)
+    return build_image(Image(**{**row.__dict__, "sources": sources}), builder)
+
+
+@contextlib.contextmanager
+def _context(image: Image, builder: Builder) -> Iterator[tuple[Path, str]]:
+    """The build context of an image, and the hash of what is in it."""
+    (CACHE / "contexts").mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{image.name}-", dir=CACHE / "contexts"))
+    try:
+        if image.folder:
+            shutil.copytree(LAB / image.folder, folder, symlinks=True, dirs_exist_ok=True)
+        else:
+            (folder / "Dockerfile").write_text(_dockerfile(image))
+        for name, source in image.sources:
+            _put(LAB / source, folder / name)
+        for name in image.programs:
+            _put(builder.need(name), folder / name)
+        if image.base == "builder":
+            _put_go(folder / "go")
+        yield folder, _digest(folder, image.base)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _dockerfile(image: Image) -> str:
+    """A Dockerfile for an image that is only its programs."""
+    lines = ["ARG BASE", "FROM ${BASE}" if image.base != "scratch" else "FROM scratch"]
+    lines += [f"COPY {name} /usr/local/bin/{name}" for name in image.programs]
+    if image.user:
+        lines.append(f"USER {image.user}")
+    if image.entrypoint:
+        lines.append(f'ENTRYPOINT ["/usr/local/bin/{image.entrypoint}"]')
+    return "\n".join(lines) + "\n"
+
+
+def _put(source: Path, target: Path) -> None:
+    """Bring a file or a folder into a context, as a hard link where that is possible."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, dirs_exist_ok=True)
+        return
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _put_go(target: Path) -> None:
+    """The Go toolchain of this machine, without what a build of the app does not read."""
+    root = Path(run(["go", "env", "GOROOT"], env={"GOTOOLCHAIN": "local"}).strip())
+    ignore = shutil.ignore_patterns("testdata", "*_test.go", "*.syso")
+    for name in ("bin", "src", "pkg/tool", "pkg/include", "VERSION", "go.env"):
+        if (root / name).is_dir():
+            shutil.copytree(root / name, target / name, ignore=ignore, copy_function=_link, dirs_exist_ok=True)
+        elif (root / name).exists():
+            _link(str(root / name), str(target / name))
+    if not (target / "bin" / "go").exists():
+        raise LabError(f"there is no Go toolchain at {root}")
+
+
+def _link(source: str, target: str) -> str:
+    _put(Path(source), Path(target))
+    return target
+
+
+def _digest(folder: Path, base: str) -> str:
+    """The name of a context's content: big files by size and time of change, small ones by their bytes."""
+    digest = hashlib.sha256(base.encode())
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.is_symlink():
+            digest.update(f"{path.relative_to(folder)}\0{path.stat().st_mode:o}\0".encode())
+            if path.stat().st_size > 1 << 20:
+                digest.update(f"{path.stat().st_size} {path.stat().st_mtime_ns}".encode())
+            else:
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

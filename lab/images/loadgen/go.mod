@@ -1,0 +1,3 @@
+module lumen.example/loadgen
+
+go 1.22

@@ -1,0 +1,111 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The action of the module analysis: one Prometheus-gated analysis, streamed measurement by measurement."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from ..module_utils.adapters import prometheus
+from ..module_utils.adapters.kube.errors import NotFound
+from ..module_utils.adapters.kube.kinds import ROLLOUT
+from ..module_utils.adapters.kube.session import Session
+from ..module_utils.errors import AirgapError
+from ..module_utils.options import KUBE_OPTIONS, PROMETHEUS_OPTIONS
+from ..module_utils.query import QUERY_OPTIONS, compile_query
+from ..module_utils.services.analysis import GateResult, GateSpec, ask_once, load_gate, run_gate
+from ..module_utils.times import Clock, SystemClock
+from ..plugin_utils.streaming import Stream, StreamingAction
+
+
+class ActionModule(StreamingAction):
+    """Arguments to gate, gate to result."""
+
+    ARGUMENT_SPEC: ClassVar[dict[str, Any]] = {
+        "template": {"type": "str"},
+        "cluster_template": {"type": "bool", "default": False},
+        "file": {"type": "path"},
+        "metrics": {"type": "list", "elements": "dict"},
+        "args": {"type": "dict", "default": {}},
+        "dry_run": {"type": "list", "elements": "str", "default": []},
+        "namespace": {"type": "str"},
+        "rollout": {"type": "str"},
+        "quiet": {"type": "bool", "default": False},
+        **QUERY_OPTIONS,
+        **KUBE_OPTIONS,
+        **PROMETHEUS_OPTIONS,
+    }
+    CONSTRAINTS: ClassVar[dict[str, Any]] = {
+        "required_one_of": [["template", "file", "metrics"]],
+        "mutually_exclusive": [["template", "metrics"], ["file", "metrics"], ["file", "cluster_template"]],
+        "required_by": {"rollout": ["namespace"]},
+    }
+
+    clock: Clock = SystemClock()
+
+    def run_streaming(self, args: dict[str, Any], out: Stream) -> dict[str, Any]:
+        """Lint, measure, and judge; in check mode ask each query once."""
+        shape = compile_query(args["query"])
+        session = self._session(args)
+        spec = load_gate(session, args, args["namespace"], pod_hashes(session, args))
+        server = prometheus.connect(args["prometheus"], session)
+        if self.check_mode:
+            return shape(check_result(spec, server))
+        out.line(f"analysis {spec.name}: {', '.join(metric.name for metric in spec.metrics)}")
+        result = run_gate(spec, server.query, self.clock, lambda check: out.line(str(check)), out.check)
+        out.line(f"analysis {spec.name}: {result.phase}")
+        return shape(gate_report(spec, result))
+
+    def _session(self, args: dict[str, Any]) -> Session | None:
+        in_cluster = (args["template"] and not args["file"]) or args["rollout"]
+        if not in_cluster and args["prometheus"]["url"]:
+            return None
+        return Session.connect(args["kubeconfig"], args["context"])
+
+
+def pod_hashes(session: Session | None, args: dict[str, Any]) -> dict[str, str] | None:
+    """The pod template hashes Latest and Stable of the Rollout in ``rollout``, from its status."""
+    if not args["rollout"] or session is None:
+        return None
+    try:
+        status = session.get(ROLLOUT, args["rollout"], args["namespace"]).get("status") or {}
+    except NotFound as error:
+        raise AirgapError(
+            f"The Rollout {args['namespace']}/{args['rollout']} does not exist: {error.message}"
+        ) from error
+    return {"Latest": status.get("currentPodHash", ""), "Stable": status.get("stableRS", "")}
+
+
+def check_result(spec: GateSpec, server: prometheus.Prometheus) -> dict[str, Any]:
+    """What check mode returns: the present answer to each query, and no verdict."""
+    return {"changed": False, "name": spec.name, "phase": None, "answers": ask_once(spec, server.query)}
+
+
+def gate_report(spec: GateSpec, result: GateResult) -> dict[str, Any]:
+    """The result of the task; it fails unless the analysis was Successful."""
+    report = {
+        "changed": False,
+        "name": spec.name,
+        "phase": result.phase,
+        "message": result.message,
+        "started_at": result.started_at,
+        "finished_at": result.finished_at,
+        "metrics": result.metrics,
+        "measurements": result.measurements,
+    }
+    if not result.passed:
+        report.update(
+            failed=True, msg=f"Analysis {spec.name} ended {result.phase}: {result.message}. {_numbers(result)}"
+        )
+    return report
+
+
+def _numbers(result: GateResult) -> str:
+    lines = []
+    for metric in result.metrics:
+        measured = [one for one in result.measurements if one["metric"] == metric["name"]]
+        values = ", ".join("error" if one["phase"] == "Error" else one["value"] for one in measured)
+        lines.append(f"{metric['name']} measured {values}")
+    return "; ".join(lines)

@@ -1,0 +1,92 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The action of the module canary: one release of an app by a canary, streamed as it happens."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from ..module_utils.adapters import prometheus
+from ..module_utils.adapters.kube.session import Session
+from ..module_utils.adapters.kube.watcher import Watcher
+from ..module_utils.errors import AirgapError
+from ..module_utils.options import KUBE_OPTIONS, PROMETHEUS_OPTIONS
+from ..module_utils.query import QUERY_OPTIONS, compile_query
+from ..module_utils.services.analysis import load_gate
+from ..module_utils.services.canary.release import FAILED, Options, OwnGate, Release
+from ..module_utils.services.canary.rollout import RolloutDriver
+from ..module_utils.services.release_record import Record
+from ..module_utils.times import Clock, SystemClock
+from ..plugin_utils.streaming import Stream, StreamingAction
+
+
+class ActionModule(StreamingAction):
+    """Arguments to a release, release to result."""
+
+    ARGUMENT_SPEC: ClassVar[dict[str, Any]] = {
+        "name": {"type": "str", "required": True},
+        "namespace": {"type": "str", "required": True},
+        "image": {"type": "str"},
+        "container": {"type": "str"},
+        "digest": {"type": "str"},
+        "service": {"type": "str"},
+        "gate": {
+            "type": "dict",
+            "options": {
+                "template": {"type": "str"},
+                "cluster_template": {"type": "bool", "default": False},
+                "file": {"type": "path"},
+                "metrics": {"type": "list", "elements": "dict"},
+                "args": {"type": "dict", "default": {}},
+                "dry_run": {"type": "list", "elements": "str", "default": []},
+            },
+            "required_one_of": [["template", "file", "metrics"]],
+            "mutually_exclusive": [["template", "metrics"], ["file", "metrics"], ["file", "cluster_template"]],
+        },
+        "step_deadline": {"type": "float", "default": 900.0},
+        "on_failure": {"type": "str", "choices": ["rollback", "leave"], "default": "rollback"},
+        "release": {
+            "type": "dict",
+            "options": {"id": {"type": "str", "required": True}, "run": {"type": "str", "required": True}},
+        },
+        "quiet": {"type": "bool", "default": False},
+        **QUERY_OPTIONS,
+        **KUBE_OPTIONS,
+        **PROMETHEUS_OPTIONS,
+    }
+
+    clock: Clock = SystemClock()
+
+    def run_streaming(self, args: dict[str, Any], out: Stream) -> dict[str, Any]:
+        """Release; in check mode say what a release would do."""
+        shape = compile_query(args["query"])
+        session = Session.connect(args["kubeconfig"], args["context"])
+        driver = RolloutDriver(session, args["namespace"], args["name"], args["container"], args["service"])
+        options = Options(args["image"] or "", args["digest"] or "", args["step_deadline"], args["on_failure"])
+        record = None if self.check_mode else self._record(session, args)
+        release = Release(
+            driver, lambda wanted: Watcher(session, wanted), self.clock, out, options, own_gate(session, args), record
+        )
+        try:
+            return shape(release.preview() if self.check_mode else release.run())
+        except AirgapError as error:
+            # What was refused, or could not be finished: the release has failed, and the report says so.
+            error.details = {"outcome": FAILED, "driver": driver.name, "reason": error.message, **error.details}
+            raise
+
+    def _record(self, session: Session, args: dict[str, Any]) -> Record | None:
+        release = args["release"]
+        if not release:
+            return None
+        return Record.attach(session, self.clock, args["namespace"], args["name"], release["id"], release["run"])
+
+
+def own_gate(session: Session, args: dict[str, Any]) -> OwnGate | None:
+    """The gate that is run at every ``pause: {}``."""
+    gate = args["gate"]
+    if not gate:
+        return None
+    server = prometheus.connect(args["prometheus"], session)
+    return OwnGate(lambda hashes: load_gate(session, gate, args["namespace"], hashes), server.query)

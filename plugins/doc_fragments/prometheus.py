@@ -1,0 +1,40 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Options of everything that asks Prometheus (argument spec: PROMETHEUS_OPTIONS)."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Fragment ``lumen.airgap.prometheus``."""
+
+    DOCUMENTATION = r"""
+options:
+  prometheus:
+    description:
+      - Where Prometheus is. It is asked through the service proxy of the API server, so that it needs no NodePort,
+        unless O(prometheus.url) is given.
+    type: dict
+    suboptions:
+      namespace:
+        description: Namespace of the Service.
+        type: str
+        default: monitoring
+      service:
+        description: Name of the Service.
+        type: str
+        default: kube-prometheus-stack-prometheus
+      port:
+        description: Port of the Service.
+        type: int
+        default: 9090
+      url:
+        description: Base URL of Prometheus, used instead of the service proxy, for example V(http://192.168.2.2:30090).
+        type: str
+      timeout:
+        description: How long one query may take, in seconds.
+        type: float
+        default: 10.0
+"""

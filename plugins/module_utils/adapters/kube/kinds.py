@@ -1,0 +1,38 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The kinds of objects that the collection reads and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class Kind(NamedTuple):
+    """``api_version`` and ``kind`` as they stand in an object."""
+
+    api_version: str
+    kind: str
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any]) -> Kind:
+        """The kind of an object."""
+        return cls(body["apiVersion"], body["kind"])
+
+
+ROLLOUT = Kind("argoproj.io/v1alpha1", "Rollout")
+ANALYSIS_RUN = Kind("argoproj.io/v1alpha1", "AnalysisRun")
+ANALYSIS_TEMPLATE = Kind("argoproj.io/v1alpha1", "AnalysisTemplate")
+CLUSTER_ANALYSIS_TEMPLATE = Kind("argoproj.io/v1alpha1", "ClusterAnalysisTemplate")
+REPLICA_SET = Kind("apps/v1", "ReplicaSet")
+DEPLOYMENT = Kind("apps/v1", "Deployment")
+POD = Kind("v1", "Pod")
+EVENT = Kind("v1", "Event")
+SERVICE = Kind("v1", "Service")
+ENDPOINT_SLICE = Kind("discovery.k8s.io/v1", "EndpointSlice")
+LEASE = Kind("coordination.k8s.io/v1", "Lease")
+CONFIG_MAP = Kind("v1", "ConfigMap")
+SECRET = Kind("v1", "Secret")
+NAMESPACE = Kind("v1", "Namespace")

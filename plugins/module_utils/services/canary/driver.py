@@ -1,0 +1,116 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the release loop asks of whatever moves the pods: Argo Rollouts, or somebody else behind the same interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ...adapters.kube.watcher import Observation, Subscription
+from ...engines.canary.follow import Entry, State
+from ...engines.canary.objects import Problem
+from ...engines.canary.steps import Planned
+
+
+@dataclass(frozen=True)
+class Situation:
+    """An app before a release touches it. Hashes are pod template hashes; images those of the released container."""
+
+    container: str
+    image: str
+    """In the template now."""
+    stable_image: str
+    """What stable pods run; empty at a first deployment."""
+    hash: str
+    stable_hash: str
+    revision: str
+    observed: bool
+    healthy: bool
+    aborted: bool
+    message: str
+    planned: Sequence[Planned] = ()
+
+    @property
+    def changing(self) -> bool:
+        """Whether another template than stable's is on its way, or may be: it was not looked at yet."""
+        return not self.observed or (bool(self.stable_hash) and self.hash != self.stable_hash)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What is really there. ``missing`` says what is not as it should be, in sentences; empty: verified."""
+
+    hash: str = ""
+    endpoints: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Service → names of the pods it sends to."""
+    digests: Sequence[str] = ()
+    missing: Sequence[str] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """What the action returns as ``verified``; a part that could not be verified is empty."""
+        if self.missing:
+            return {"hash": "", "endpoints": {}, "digests": list(self.digests), "missing": list(self.missing)}
+        endpoints = {service: list(pods) for service, pods in self.endpoints.items()}
+        return {"hash": self.hash, "endpoints": endpoints, "digests": list(self.digests), "missing": []}
+
+
+class Driver(Protocol):
+    """Raises ``AirgapError`` for what it refuses, ``KubeError`` for what the cluster refuses."""
+
+    name: str
+    """``rollout`` or ``deployment``."""
+
+    def inspect(self) -> Situation:
+        """Read the app; refuse what cannot be released this way. Writes nothing."""
+
+    def lint(self, situation: Situation) -> None:
+        """Refuse analyses that could not run, before anything is changed."""
+
+    def subscriptions(self) -> list[Subscription]:
+        """What to watch. After ``inspect``."""
+
+    def follow(self, target: str, revision: str = "") -> None:
+        """Begin to follow; ``target`` is the canary's hash when it is known from before, else empty."""
+
+    def see(self, observation: Observation) -> list[Entry]:
+        """Take in what was watched, and tell what is new in it."""
+
+    def state(self) -> State:
+        """Where the canary is, and what has to be decided."""
+
+    def arrived(self, image: str) -> bool:
+        """Whether ``image`` is what stable runs, with nothing left to do."""
+
+    def problem(self, now: float) -> Problem | None:
+        """Why the canary's pods cannot start."""
+
+    def marker(self) -> tuple[Any, ...]:
+        """Changes whenever a step begins."""
+
+    def last_seen(self) -> str:
+        """The last words about the step in progress, for the message of a deadline."""
+
+    def set_image(self, image: str) -> None:
+        """Change the container's image in the template."""
+
+    def promote(self, index: int) -> bool:
+        """End the pause at step ``index``; False when it is not paused there (any more)."""
+
+    def abort(self) -> None:
+        """Send the canary back; its pods go, stable stays. Nothing happens when it is so already."""
+
+    def verify(self, hash: str, restored: bool, digest: str = "") -> Verification:
+        """Whether pods, Services and running digests are those of ``hash`` alone.
+
+        ``restored``: the template is back as well (or was promoted); without it an aborted canary is fine.
+        """
+
+    def steps(self) -> list[dict[str, Any]]:
+        """``{index, kind, weight, started_at, finished_at, result}`` with epoch seconds or None."""
+
+    def measurements(self) -> list[dict[str, Any]]:
+        """``{run, metric, at, value, phase}`` with RFC 3339 times."""

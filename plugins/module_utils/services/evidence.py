@@ -1,0 +1,167 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a release leaves behind for people and auditors: one JSON file, and the same as lines to read."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import AirgapError
+from ..times import parse_rfc3339, rfc3339
+from .release_record import FAILED, OUTCOMES, PROMOTED, ROLLED_BACK
+
+_NUMBERED = re.compile(r"(?P<stem>.+)-(?P<number>\d+)")
+
+
+def build(
+    release: Mapping[str, Any],
+    result: Mapping[str, Any],
+    now: float,
+    outcome: str | None = None,
+    image: str | None = None,
+    digest: str | None = None,
+    commit: str | None = None,
+) -> dict[str, Any]:
+    """The document. ``release`` is what release_record returned, ``result`` what the canary returned or how the task
+    failed that ended the release before it; empty when nothing is known."""
+    verdict = _outcome(release, result, outcome)
+    started = release.get("started_at") or result.get("started_at") or rfc3339(now)
+    return {
+        "release": release["id"],
+        "app": release["app"],
+        "namespace": release["namespace"],
+        "version": release["version"],
+        "outcome": verdict,
+        "reason": _reason(release, result, verdict),
+        "driver": result.get("driver") or "rollout",
+        "started_at": started,
+        "finished_at": release.get("finished_at") or result.get("finished_at") or rfc3339(now),
+        "image": image or result.get("image"),
+        "digest": digest,
+        "commit": commit,
+        "steps": list(result.get("steps") or []),
+        "measurements": list(result.get("measurements") or []),
+        "timeline": _timeline(release, result),
+        "verified": dict(result.get("verified") or {}),
+    }
+
+
+def text(evidence: Mapping[str, Any]) -> list[str]:
+    """The timeline as aligned lines: minutes and seconds since the start, and what happened."""
+    start = parse_rfc3339(evidence["started_at"])
+    rows = [(_since(start, entry["at"]), entry["text"]) for entry in evidence["timeline"]]
+    width = max((len(time) for time, _what in rows), default=0)
+    head = (
+        f"{evidence['app']} {evidence['version']}: {evidence['outcome']} "
+        f"after {_since(start, evidence['finished_at'])} ({evidence['release']})"
+    )
+    lines = [head]
+    if evidence["reason"]:
+        lines.append(f"reason: {evidence['reason']}")
+    return lines + [f"  {time:>{width}}  {what}" for time, what in rows]
+
+
+def write(directory: str, evidence: Mapping[str, Any], dry_run: bool = False) -> tuple[str, bool]:
+    """Write ``<release id>.json``, or with the next free number when that name is taken by something else.
+
+    Returns the path and whether a file was (with ``dry_run``: would be) written; the same document is not written
+    twice. Nothing is ever overwritten.
+    """
+    content = (json.dumps(evidence, indent=2, ensure_ascii=False) + "\n").encode()
+    try:
+        if not dry_run:
+            os.makedirs(directory, exist_ok=True)
+        for path in _names(directory, evidence["release"]):
+            if _same(path, content):
+                return path, False
+            if dry_run:
+                if not os.path.lexists(path):
+                    return path, True
+            elif _create(path, content):
+                return path, True
+    except OSError as error:
+        raise AirgapError(f"The evidence cannot be written to {directory}: {error}") from error
+    raise AssertionError("numbers do not end")
+
+
+def _outcome(release: Mapping[str, Any], result: Mapping[str, Any], outcome: str | None) -> str:
+    """``rolled_back`` only when stable was verified; ``failed`` for all that cannot be shown."""
+    claimed = outcome or result.get("outcome") or release.get("outcome")
+    if claimed not in OUTCOMES:
+        return FAILED
+    # The hash is empty when anything that was asked for could not be verified; endpoints may be empty without Services.
+    if outcome is None and claimed == ROLLED_BACK and not (result.get("verified") or {}).get("hash"):
+        return FAILED
+    return str(claimed)
+
+
+def _reason(release: Mapping[str, Any], result: Mapping[str, Any], outcome: str) -> str:
+    reason = result.get("reason") or release.get("reason")
+    if not reason and outcome != PROMOTED:
+        reason = result.get("msg")
+    return str(reason or "")
+
+
+def _timeline(release: Mapping[str, Any], result: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The journal and the canary's own timeline in one; while the canary ran, its own says it better."""
+    told = [{"at": entry["at"], "text": entry["text"]} for entry in result.get("timeline") or []]
+    times = [parse_rfc3339(entry["at"]) for entry in told]
+    for entry in release.get("journal") or []:
+        at = parse_rfc3339(entry["at"])
+        if not times or at < min(times) or at > max(times):
+            told.append({"at": entry["at"], "text": _entry_text(entry)})
+    return sorted(told, key=lambda entry: parse_rfc3339(entry["at"]))
+
+
+def _entry_text(entry: Mapping[str, Any]) -> str:
+    if entry.get("text"):
+        return str(entry["text"])
+    data = ", ".join(f"{key} {value}" for key, value in entry.items() if key not in ("phase", "at", "run"))
+    return f"{entry['phase']}: {data}" if data else str(entry["phase"])
+
+
+def _since(start: float, at: str) -> str:
+    seconds = max(0, round(parse_rfc3339(at) - start))
+    return f"{seconds // 60}:{seconds % 60:02d}"
+
+
+def _names(directory: str, release_id: str) -> Any:
+    match = _NUMBERED.fullmatch(release_id)
+    stem, number = (match["stem"], int(match["number"])) if match else (release_id, 1)
+    yield os.path.join(directory, f"{release_id}.json")
+    while True:
+        number += 1
+        yield os.path.join(directory, f"{stem}-{number}.json")
+
+
+def _same(path: str, content: bytes) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read() == content
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.EISDIR):
+            return False
+        raise
+
+
+def _create(path: str, content: bytes) -> bool:
+    """False when the name is taken. A file that could not be written whole is taken away again."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    except FileExistsError:
+        return False
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+    except OSError:
+        os.unlink(path)
+        raise
+    os.chmod(path, 0o644)  # whatever the umask
+    return True

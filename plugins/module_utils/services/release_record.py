@@ -1,0 +1,531 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The Lease and the journal of an app's releases: one release at a time, and a killed one is taken up by the next run.
+
+Both objects are named ``<app>-release`` and stand in the app's namespace. The Lease says who works on which release;
+its holder is ``<release id>/<run>``. The ConfigMap remembers what was done, in ``data.journal`` as JSON:
+
+    {"number": 4,                      releases of the app so far
+     "current": {"id", "version", "started_at", "finished_at", "outcome", "reason"},
+     "entries": [{"phase", "at", "run", ...}],
+     "previous": [like current]}
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Callable, NamedTuple
+
+from ..adapters.kube.kinds import CONFIG_MAP, LEASE
+from ..adapters.kube.session import Conflict, NotFound, Session
+from ..errors import AirgapError
+from ..times import Clock, parse_rfc3339, rfc3339, rfc3339_micro
+from . import process as processes
+
+PROMOTED, ROLLED_BACK, FAILED = "promoted", "rolled_back", "failed"
+OUTCOMES = (PROMOTED, ROLLED_BACK, FAILED)
+#: A release that another one was put in place of by force.
+ABANDONED = "abandoned"
+
+_PROCESS_ANNOTATION = "lumen.airgap/process"
+_LABELS = {"app.kubernetes.io/managed-by": "lumen.airgap"}
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_ENTRIES = 500
+_PREVIOUS = 20
+_BYTES = 900_000  # a ConfigMap holds a mebibyte
+_ATTEMPTS = 5
+
+
+class LeaseLost(AirgapError):
+    """Another run holds the release now. This one must stop and change nothing more."""
+
+
+class Holder(NamedTuple):
+    """Who holds the Lease, and until when (epoch seconds)."""
+
+    release_id: str
+    run: str
+    renewed: float
+    expires: float
+    process: dict[str, Any]
+
+    @property
+    def identity(self) -> str:
+        """As it stands in the Lease."""
+        return f"{self.release_id}/{self.run}"
+
+
+class Record:
+    """One release of an app as one run sees it.
+
+    ``release_id`` (``<app>-<version>-<n>``, n counts the app's releases), ``run``, ``version``, ``started_at``,
+    ``finished_at``, ``outcome`` and ``reason`` (None while it goes on), ``resumed`` (this run took it up from another),
+    ``journal`` (list of {phase, at, run, …}), ``changed`` (acquiring wrote something).
+    """
+
+    def __init__(
+        self, session: Session, clock: Clock, namespace: str, app: str, run: str, current: Mapping[str, Any]
+    ) -> None:
+        self._lock = _Lock(session, clock, namespace, app)
+        self._book = _Book(session, namespace, app)
+        self._clock = clock
+        self.namespace = namespace
+        self.app = app
+        self.run = run
+        self.release_id: str = current["id"]
+        self.version: str = current["version"]
+        self.started_at: str = current["started_at"]
+        self.finished_at: str | None = current.get("finished_at")
+        self.outcome: str | None = current.get("outcome")
+        self.reason: str | None = current.get("reason")
+        self.resumed = False
+        self.changed = False
+        self.journal: list[dict[str, Any]] = []
+
+    @classmethod
+    def acquire(
+        cls,
+        session: Session,
+        clock: Clock,
+        namespace: str,
+        app: str,
+        version: str,
+        run: str,
+        process: Mapping[str, Any],
+        force_unlock: bool = False,
+        lease_seconds: int = 60,
+        retry: bool = False,
+        dry_run: bool = False,
+    ) -> Record:
+        """Begin the release of ``version``, or take up the one that a run before has left.
+
+        A version whose release was promoted is returned with that outcome and without the Lease: nothing is to be
+        done. ``process`` is ``services.process.find()``. ``dry_run`` decides and refuses in the same way, and writes
+        nothing.
+
+        Raises ``AirgapError`` when another run holds the Lease, naming it, and when the version was rolled back and
+        ``retry`` is not given.
+        """
+        if not _VERSION.fullmatch(version):
+            raise AirgapError(f"'{version}' cannot be a version: only letters, digits, '.', '_' and '-', up to 128.")
+        lock = _Lock(session, clock, namespace, app)
+        book = _Book(session, namespace, app)
+        for _attempt in range(_ATTEMPTS):
+            decision = _decide(lock, book, version, run, process, force_unlock, retry)
+            if decision.step == "done" or dry_run:
+                return cls._from(session, clock, namespace, app, decision, book)
+            try:
+                lock.take(f"{decision.release_id}/{decision.run}", process, lease_seconds, keep=decision.step == "own")
+            except Conflict:
+                continue  # somebody was faster: look again who, and decide anew
+            record = cls._from(session, clock, namespace, app, decision, book)
+            record._begin(decision)
+            return record
+        raise AirgapError(f"{lock.name}: others change the Lease all the time; try again.")
+
+    @classmethod
+    def attach(cls, session: Session, clock: Clock, namespace: str, app: str, release_id: str, run: str) -> Record:
+        """The release that this run has acquired before. Raises ``LeaseLost`` when it holds it no longer."""
+        book = _Book(session, namespace, app)
+        book.read()
+        _Lock(session, clock, namespace, app).demand(f"{release_id}/{run}")
+        if book.current is None or book.current["id"] != release_id:
+            raise LeaseLost(f"{namespace}/{app}-release has no journal of the release {release_id}.")
+        record = cls(session, clock, namespace, app, run, book.current)
+        record.journal = book.entries
+        record.resumed = any(entry["phase"] == "resumed" and entry.get("run") == run for entry in book.entries)
+        return record
+
+    @classmethod
+    def read(cls, session: Session, clock: Clock, namespace: str, app: str) -> Record | None:
+        """The latest release of the app, whoever works on it; None when there was none."""
+        book = _Book(session, namespace, app)
+        book.read()
+        if book.current is None:
+            return None
+        holder = _Lock(session, clock, namespace, app).read()
+        run = book.entries[-1].get("run", "") if book.entries else ""
+        record = cls(session, clock, namespace, app, holder.run if holder else run, book.current)
+        record.journal = book.entries
+        return record
+
+    @property
+    def phase(self) -> str:
+        """Of the last entry of the journal."""
+        return self.journal[-1]["phase"] if self.journal else ""
+
+    def renew(self, seconds: int = 60) -> None:
+        """Hold the Lease for ``seconds`` from now. Raises ``LeaseLost``; ``Unreachable`` may be tried again."""
+        self._lock.renew(self._identity, seconds)
+
+    def note(self, phase: str, **data: Any) -> None:
+        """Append to the journal, and renew the Lease for as long as it was held last. Raises ``LeaseLost``."""
+        self._lock.renew(self._identity, None)
+        entry = {"phase": phase, "at": rfc3339(self._clock.time()), "run": self.run, **data}
+        self._update(lambda book: book.entries.append(entry))
+
+    def finish(self, outcome: str, reason: str = "") -> bool:
+        """Write the outcome (promoted, rolled_back or failed) and give the Lease back. False: it was so already.
+
+        Raises ``LeaseLost`` when another run holds the release and it has not ended in this way.
+        """
+        if outcome not in OUTCOMES:
+            raise ValueError(outcome)
+        changed = self.outcome != outcome
+        if changed:
+            self._lock.renew(self._identity, None)
+            now = rfc3339(self._clock.time())
+            ending = {"outcome": outcome, "reason": reason, "finished_at": now}
+            entry = {"phase": outcome, "at": now, "run": self.run, **({"reason": reason} if reason else {})}
+
+            def end(book: _Book) -> None:
+                book.current = {**(book.current or {}), **ending}
+                book.entries.append(entry)
+
+            self._update(end)
+            self.outcome, self.reason, self.finished_at = outcome, reason, now
+        self._lock.release(self._identity)
+        return changed
+
+    def as_dict(self) -> dict[str, Any]:
+        """What the module returns as ``release``."""
+        return {
+            "id": self.release_id,
+            "run": self.run,
+            "app": self.app,
+            "namespace": self.namespace,
+            "version": self.version,
+            "started_at": self.started_at,
+            "finished_at": self.finished_at,
+            "resumed": self.resumed,
+            "phase": self.phase,
+            "outcome": self.outcome,
+            "reason": self.reason,
+            "journal": self.journal,
+        }
+
+    @property
+    def _identity(self) -> str:
+        return f"{self.release_id}/{self.run}"
+
+    @classmethod
+    def _from(
+        cls, session: Session, clock: Clock, namespace: str, app: str, decision: _Decision, book: _Book
+    ) -> Record:
+        current: Mapping[str, Any] = {
+            "id": decision.release_id,
+            "version": decision.version,
+            "started_at": rfc3339(clock.time()),
+        }
+        if decision.step != "new" and book.current is not None:
+            current = book.current
+        record = cls(session, clock, namespace, app, decision.run, current)
+        record.journal = [] if decision.step == "new" else book.entries
+        record.resumed = decision.step == "resume" or (
+            decision.step == "own"
+            and any(entry["phase"] == "resumed" and entry.get("run") == decision.run for entry in book.entries)
+        )
+        record.changed = decision.step in ("new", "resume")
+        return record
+
+    def _begin(self, decision: _Decision) -> None:
+        """Write into the journal what acquiring has decided."""
+        entry: dict[str, Any] = {"phase": "acquired", "at": rfc3339(self._clock.time()), "run": self.run}
+        if decision.step == "own":
+            return
+        if decision.step == "resume":
+            entry["phase"] = "resumed"
+        if decision.holder is not None:
+            entry["taken_from"] = decision.holder.identity
+
+        def begin(book: _Book) -> None:
+            if decision.step == "new":
+                book.open(self.release_id, self.version, self.started_at)
+            book.entries.append(entry)
+
+        self._update(begin)
+
+    def _update(self, change: Callable[[_Book], Any]) -> None:
+        """Read, change and write the journal; again when somebody wrote in between."""
+        for _attempt in range(_ATTEMPTS):
+            self._book.read()
+            change(self._book)
+            try:
+                self._book.write()
+            except Conflict:
+                continue
+            self.journal = self._book.entries
+            return
+        raise AirgapError(f"ConfigMap {self.namespace}/{self.app}-release: others change it all the time; try again.")
+
+
+class _Decision(NamedTuple):
+    """``step``: new, resume (of a run before), own (this run has it already), or done (promoted: nothing to do)."""
+
+    step: str
+    release_id: str
+    version: str
+    run: str
+    holder: Holder | None  # from whom it is taken
+
+
+def _decide(
+    lock: _Lock,
+    book: _Book,
+    version: str,
+    run: str,
+    process: Mapping[str, Any],
+    force_unlock: bool,
+    retry: bool,
+) -> _Decision:
+    holder = lock.read()
+    book.read()
+    current = book.current
+    if holder is not None and current is not None and holder.release_id == current["id"] and current.get("outcome"):
+        holder = None  # it died between writing the outcome and giving the Lease back
+    going_on = current is not None and current["version"] == version and not current.get("outcome")
+    release_id = current["id"] if current and going_on else f"{lock.app}-{version}-{book.number + 1}"
+
+    if holder is not None:
+        own = holder.release_id == release_id and (holder.run == run or (bool(process) and holder.process == process))
+        if own:
+            return _Decision("own" if going_on else "new", release_id, version, holder.run, None)
+        if not force_unlock and not _may_take(holder, release_id, lock.now()):
+            raise _refusal(lock, holder, version, release_id)
+    if current is not None and current["version"] == version and current.get("outcome") == PROMOTED:
+        return _Decision("done", current["id"], version, run, None)
+    if going_on:
+        return _Decision("resume", release_id, version, run, holder)
+    if book.last_outcome(version) == ROLLED_BACK and not retry:
+        raise AirgapError(
+            f"{version} of {lock.app} was rolled back before{book.why(version)}. "
+            "Release a corrected version, or set retry to try this one again."
+        )
+    return _Decision("new", release_id, version, run, holder)
+
+
+def _may_take(holder: Holder, release_id: str, now: float) -> bool:
+    if holder.release_id != release_id:
+        return False
+    return now >= holder.expires or processes.alive(holder.process) is False
+
+
+def _refusal(lock: _Lock, holder: Holder, version: str, release_id: str) -> AirgapError:
+    now = lock.now()
+    where = f" (process {holder.process['pid']} on {holder.process['host']})" if holder.process else ""
+    left = holder.expires - now
+    state = f"held for another {left:.0f} s" if left > 0 else f"expired {-left:.0f} s ago"
+    if holder.release_id == release_id:
+        advice = "Wait until it has ended or its Lease has expired, or set force_unlock to take it over now."
+    else:
+        advice = (
+            f"Wait until the release {holder.release_id} has ended; if its run was killed, run that release again to "
+            "finish it, or set force_unlock to give it up."
+        )
+    return AirgapError(
+        f"{version} of {lock.app} cannot be released: {lock.name} belongs to {holder.identity}{where}, "
+        f"last renewed {now - holder.renewed:.0f} s ago at {rfc3339(holder.renewed)}, {state}. {advice}",
+        holder=holder.identity,
+        renewed_at=rfc3339(holder.renewed),
+        expires_at=rfc3339(holder.expires),
+    )
+
+
+class _Lock:
+    """The Lease."""
+
+    def __init__(self, session: Session, clock: Clock, namespace: str, app: str) -> None:
+        self._session = session
+        self._clock = clock
+        self._namespace = namespace
+        self.app = app
+        self._object: dict[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"Lease {self._namespace}/{self.app}-release"
+
+    def now(self) -> float:
+        return self._clock.time()
+
+    def read(self) -> Holder | None:
+        """Who holds it; None when nobody does."""
+        self._object = self._session.find(LEASE, f"{self.app}-release", self._namespace)
+        spec = (self._object or {}).get("spec") or {}
+        identity = spec.get("holderIdentity") or ""
+        if not identity:
+            return None
+        release_id, _, run = identity.partition("/")
+        renewed = parse_rfc3339(spec["renewTime"]) if spec.get("renewTime") else 0.0
+        return Holder(release_id, run, renewed, renewed + spec.get("leaseDurationSeconds", 0), self._process())
+
+    def take(self, identity: str, process: Mapping[str, Any], seconds: int, keep: bool) -> None:
+        """Write ourselves into what ``read`` has seen. ``keep``: we hold it already. Raises ``Conflict``."""
+        now = rfc3339_micro(self.now())
+        body = self._object or self._new()
+        spec = body.setdefault("spec", {})
+        if not keep:
+            spec["acquireTime"] = now
+            spec["leaseTransitions"] = spec.get("leaseTransitions", -1) + 1
+        spec.update(holderIdentity=identity, leaseDurationSeconds=seconds, renewTime=now)
+        annotations = body["metadata"].get("annotations") or {}
+        body["metadata"]["annotations"] = {**annotations, _PROCESS_ANNOTATION: json.dumps(process, sort_keys=True)}
+        self._object = self._session.replace(body) if self._object else self._session.create(body)
+
+    def demand(self, identity: str) -> dict[str, Any]:
+        """The Lease, which ``identity`` must hold. Raises ``LeaseLost``."""
+        holder = self.read()
+        if holder is None or holder.identity != identity or self._object is None:
+            now = f"it belongs to {holder.identity} now" if holder else "nobody holds it now"
+            raise LeaseLost(f"{self.name} is no longer held by {identity}: {now}. This run stops.")
+        return self._object
+
+    def renew(self, identity: str, seconds: int | None) -> None:
+        """Hold it from now on, for ``seconds`` or as long as last time."""
+
+        def change(spec: dict[str, Any]) -> None:
+            spec["renewTime"] = rfc3339_micro(self.now())
+            if seconds is not None:
+                spec["leaseDurationSeconds"] = seconds
+
+        # As long as nobody else writes, what we wrote last is what stands there: one request, and a conflict if not.
+        seen = self._object if ((self._object or {}).get("spec") or {}).get("holderIdentity") == identity else None
+        self._write(lambda: self.demand(identity), change, seen)
+
+    def release(self, identity: str) -> None:
+        """Give it back, if ``identity`` holds it."""
+
+        def ours() -> dict[str, Any] | None:
+            holder = self.read()
+            return self._object if holder is not None and holder.identity == identity else None
+
+        self._write(ours, lambda spec: spec.pop("holderIdentity"))
+
+    def _write(
+        self,
+        read: Callable[[], dict[str, Any] | None],
+        change: Callable[[dict[str, Any]], Any],
+        seen: dict[str, Any] | None = None,
+    ) -> None:
+        """Change ``seen`` or what ``read`` returns; read again when somebody wrote in between.
+
+        The same run may write in two processes, an action and a module beside it.
+        """
+        for _attempt in range(_ATTEMPTS):
+            body = seen or read()
+            if body is None:
+                return
+            seen = None
+            change(body["spec"])
+            try:
+                self._object = self._session.replace(body)
+                return
+            except (Conflict, NotFound):
+                continue
+        raise AirgapError(f"{self.name}: others change it all the time; try again.")
+
+    def _process(self) -> dict[str, Any]:
+        annotations = ((self._object or {}).get("metadata") or {}).get("annotations") or {}
+        try:
+            found: dict[str, Any] = json.loads(annotations.get(_PROCESS_ANNOTATION, "{}"))
+            return found if {"host", "boot", "pid", "start"} <= found.keys() else {}
+        except (ValueError, AttributeError):  # written by hand: then only time tells
+            return {}
+
+    def _new(self) -> dict[str, Any]:
+        return {
+            "apiVersion": LEASE.api_version,
+            "kind": LEASE.kind,
+            "metadata": {"name": f"{self.app}-release", "namespace": self._namespace, "labels": dict(_LABELS)},
+        }
+
+
+class _Book:
+    """The ConfigMap with the journal."""
+
+    def __init__(self, session: Session, namespace: str, app: str) -> None:
+        self._session = session
+        self._namespace = namespace
+        self._name = f"{app}-release"
+        self._object: dict[str, Any] | None = None
+        self.number = 0
+        self.current: dict[str, Any] | None = None
+        self.entries: list[dict[str, Any]] = []
+        self.previous: list[dict[str, Any]] = []
+
+    def read(self) -> None:
+        self._object = self._session.find(CONFIG_MAP, self._name, self._namespace)
+        text = ((self._object or {}).get("data") or {}).get("journal") or "{}"
+        try:
+            data = json.loads(text)
+            self.number = data.get("number", 0)
+            self.current = data.get("current")
+            self.entries = data.get("entries", [])
+            self.previous = data.get("previous", [])
+        except (ValueError, AttributeError) as error:
+            raise AirgapError(
+                f"ConfigMap {self._namespace}/{self._name}: data.journal is not what was written there: {error}. "
+                "Repair it, or delete the ConfigMap to begin a new journal."
+            ) from error
+
+    def open(self, release_id: str, version: str, started_at: str) -> None:
+        """Begin a release; the one before becomes a line of ``previous``."""
+        if self.current is not None:
+            self.current["outcome"] = self.current.get("outcome") or ABANDONED
+            self.previous = [self.current, *self.previous][:_PREVIOUS]
+        self.number += 1
+        self.current = {
+            "id": release_id,
+            "version": version,
+            "started_at": started_at,
+            "finished_at": None,
+            "outcome": None,
+            "reason": None,
+        }
+        self.entries = []
+
+    def last_outcome(self, version: str) -> str | None:
+        """Of the latest release of ``version``."""
+        return next((release.get("outcome") for release in self._releases() if release["version"] == version), None)
+
+    def why(self, version: str) -> str:
+        """When and why the latest release of ``version`` ended, as a part of a sentence."""
+        for release in self._releases():
+            if release["version"] == version:
+                reason = f": {release['reason']}" if release.get("reason") else ""
+                return f", at {release.get('finished_at')} ({release['id']}{reason})"
+        return ""
+
+    def write(self) -> None:
+        """Raises ``Conflict`` when somebody else has written since ``read``."""
+        body = self._object or {
+            "apiVersion": CONFIG_MAP.api_version,
+            "kind": CONFIG_MAP.kind,
+            "metadata": {"name": self._name, "namespace": self._namespace, "labels": dict(_LABELS)},
+        }
+        body["data"] = {**(body.get("data") or {}), "journal": self._text()}
+        self._object = self._session.replace(body) if self._object else self._session.create(body)
+
+    def _releases(self) -> list[dict[str, Any]]:
+        return [*([self.current] if self.current else []), *self.previous]
+
+    def _text(self) -> str:
+        self.entries = self.entries[-_ENTRIES:]
+        while True:
+            text = json.dumps(
+                {
+                    "number": self.number,
+                    "current": self.current,
+                    "entries": self.entries,
+                    "previous": self.previous,
+                },
+                indent=1,
+            )
+            if len(text) <= _BYTES or len(self.entries) < 2:
+                return text
+            self.entries = self.entries[len(self.entries) // 2 :]

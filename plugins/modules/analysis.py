@@ -1,0 +1,193 @@
+#!/usr/bin/python
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Documentation of the action analysis."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: analysis
+short_description: Run one Prometheus-gated analysis
+version_added: 0.1.0
+author:
+  - The lumen.airgap maintainers (@lumen-airgap)
+description:
+  - Measures the metrics of an analysis as Argo Rollouts 1.8 would, with its limits, intervals and conditions, and
+    fails the task unless the analysis is V(Successful).
+  - The analysis is an AnalysisTemplate or ClusterAnalysisTemplate in the cluster, one in a file, or inline
+    O(metrics). It is checked before anything is measured. A condition that cannot be read, or can never be a boolean,
+    an argument that is left open, and a limit that Argo refuses are errors.
+  - Prints one line for each measurement while it runs.
+  - Of Argo's condition language, literals, C(result), indexing, arithmetic, comparison, boolean operators, C(? :),
+    C(len), C(all) and C(any) with C(#), C(isNaN), C(isInf), C(isNil) and C(default) are read.
+    Note that C(default) and C(isNil) look at the whole result in Argo, and so they do here.
+extends_documentation_fragment:
+  - lumen.airgap.attributes
+  - lumen.airgap.attributes.action
+  - lumen.airgap.attributes.cluster
+  - lumen.airgap.kube
+  - lumen.airgap.prometheus
+attributes:
+  check_mode:
+    support: partial
+    details:
+      - Checks the analysis and asks each query once. There is no verdict, and nothing is waited for.
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+    details:
+      - Changes nothing.
+options:
+  template:
+    description:
+      - Name of an AnalysisTemplate in O(namespace).
+      - With O(file), the one to take when the file holds several.
+    type: str
+  cluster_template:
+    description: Whether O(template) is a ClusterAnalysisTemplate.
+    type: bool
+    default: false
+  file:
+    description: Path of a YAML file with an AnalysisTemplate or ClusterAnalysisTemplate, on the control host.
+    type: path
+  metrics:
+    description:
+      - Metrics in the form of an AnalysisTemplate's C(spec.metrics), with a C(prometheus) provider.
+      - The provider's address is not used, O(prometheus) says where Prometheus is.
+    type: list
+    elements: dict
+  args:
+    description:
+      - Values of the template's arguments, by name.
+      - >-
+        C({valueFrom: {podTemplateHashValue: Latest}}), or V(Stable), takes a pod template hash of O(rollout).
+    type: dict
+    default: {}
+  dry_run:
+    description: >-
+      Regular expressions over metric names, unanchored and in Go's syntax. The metrics they match are measured, and do
+      not decide. Each must match one. They are added to the template's own.
+    type: list
+    elements: str
+    default: []
+  namespace:
+    description: Namespace of O(template) and O(rollout).
+    type: str
+  rollout:
+    description: Name of the Rollout that gives the pod template hashes V(Latest) and V(Stable).
+    type: str
+  quiet:
+    description: Whether to print nothing while it runs.
+    type: bool
+    default: false
+  query:
+    description: A JMESPath expression, applied to the result and returned in RV(query_result).
+    type: str
+requirements:
+  - google-re2 (Python library, for dry runs)
+  - jmespath (Python library, for O(query))
+  - requests (Python library, for O(prometheus.url))
+seealso:
+  - module: lumen.airgap.canary
+"""
+
+EXAMPLES = r"""
+- name: Gate on the success rate of the canary's pods
+  lumen.airgap.analysis:
+    template: success-rate-canary
+    namespace: lumen
+    rollout: lumen-api
+    args:
+      pod-hash:
+        valueFrom:
+          podTemplateHashValue: Latest
+
+- name: Gate on an inline metric, and keep the lowest value
+  lumen.airgap.analysis:
+    metrics:
+      - name: success-rate
+        interval: 1m
+        count: 5
+        failureLimit: 1
+        successCondition: len(result) > 0 && !isNaN(result[0]) && result[0] >= 0.95
+        provider:
+          prometheus:
+            query: >-
+              sum(rate(http_requests_total{app="lumen-api",status!~"5.."}[2m]))
+              / sum(rate(http_requests_total{app="lumen-api"}[2m]))
+    query: min(measurements[].value)
+  register: gate
+"""
+
+RETURN = r"""
+name:
+  description: Where the analysis came from.
+  returned: always
+  type: str
+  sample: AnalysisTemplate lumen/success-rate
+phase:
+  description: V(Successful), V(Failed), V(Error) or V(Inconclusive). Null in check mode.
+  returned: always
+  type: str
+  sample: Failed
+message:
+  description: Which limit of which metric was violated, in Argo's words. Empty when none was.
+  returned: not in check mode
+  type: str
+  sample: 'Metric "success-rate" assessed Failed due to failed (4) > failureLimit (3)'
+started_at:
+  description: When the first measurement was begun, RFC 3339 in UTC.
+  returned: not in check mode
+  type: str
+  sample: "2026-01-01T00:00:00Z"
+finished_at:
+  description: When the verdict fell, RFC 3339 in UTC.
+  returned: not in check mode
+  type: str
+  sample: "2026-01-01T00:03:00Z"
+metrics:
+  description: The metrics that were measured, with their phases and counts. Errors do not count.
+  returned: not in check mode
+  type: list
+  elements: dict
+  sample:
+    - name: success-rate
+      phase: Failed
+      dry_run: false
+      count: 4
+      successful: 0
+      failed: 4
+      inconclusive: 0
+      error: 0
+      message: ""
+measurements:
+  description:
+    - Every measurement, in the order they were made.
+    - The value is text, as Argo writes it, and null when the query gave none.
+  returned: not in check mode
+  type: list
+  elements: dict
+  sample:
+    - metric: success-rate
+      at: "2026-01-01T00:00:00Z"
+      value: "[0.432]"
+      phase: Failed
+      message: ""
+answers:
+  description: The present answer to each query.
+  returned: in check mode
+  type: list
+  elements: dict
+  sample:
+    - metric: success-rate
+      query: vector(1)
+      value: "[1]"
+query_result:
+  description: What O(query) selects.
+  returned: when O(query) is given
+  type: raw
+  sample: "[0.432]"
+"""

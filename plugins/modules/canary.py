@@ -1,0 +1,294 @@
+#!/usr/bin/python
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Documentation of the action canary."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: canary
+short_description: Release an app by a canary that promotes itself or rolls itself back
+version_added: 0.1.0
+author:
+  - The lumen.airgap maintainers (@lumen-airgap)
+description:
+  - Follows a canary of Argo Rollouts live, with its steps, set and actual weights, pods and every measurement of its
+    AnalysisRuns, and prints a line for each.
+  - Changes the image itself when O(image) is given; otherwise it follows the change in progress, made by Git for
+    example.
+  - Runs its own gate at each step C(pause) without a duration, and promotes or aborts by its verdict.
+  - When the canary fails it is aborted, the stable image is restored if O(image) was given, and it is verified that
+    only stable pods are left behind the Services. A pod that cannot start ends the release within seconds, and each
+    step has a deadline.
+  - A run that was killed is taken up by the next one with the same O(release), at the same pod template hash, step and
+    AnalysisRun.
+  - Steps V(setCanaryScale), V(setHeaderRoute) and V(setMirrorRoute), and C(trafficRouting), are refused. Steps
+    V(experiment) and V(plugin) are waited for.
+extends_documentation_fragment:
+  - lumen.airgap.attributes
+  - lumen.airgap.attributes.action
+  - lumen.airgap.attributes.cluster
+  - lumen.airgap.kube
+  - lumen.airgap.prometheus
+attributes:
+  check_mode:
+    support: partial
+    details:
+      - Refuses what a run would refuse, and returns the steps with their pod counts. The verdict is not predicted.
+      - Touches nothing and takes no Lease.
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+    details:
+      - An image that is running already and healthy is not released again.
+options:
+  name:
+    description: Name of the Rollout.
+    type: str
+    required: true
+  namespace:
+    description: Namespace of the Rollout.
+    type: str
+    required: true
+  image:
+    description:
+      - Image to release, as it is to stand in the container.
+      - Without it, the change in progress is followed and nothing in the Rollout's template is touched.
+    type: str
+  container:
+    description:
+      - Name of the container whose image is released.
+      - Without it, the only container, or the one named like the Rollout.
+    type: str
+  digest:
+    description: Digest that all pods must run at the end, for example V(sha256:4bc4...).
+    type: str
+  service:
+    description:
+      - Name of the common Service, that sends to stable and canary pods alike.
+      - Without it, the Service named like the Rollout, if there is one.
+    type: str
+  gate:
+    description:
+      - The gate to run at each C(pause) without a duration, as an analysis of M(lumen.airgap.analysis).
+      - Without it, somebody else has to promote the canary there before O(step_deadline).
+    type: dict
+    suboptions:
+      template:
+        description:
+          - Name of an AnalysisTemplate in O(namespace).
+          - With O(gate.file), the one to take when the file holds several.
+        type: str
+      cluster_template:
+        description: Whether O(gate.template) is a ClusterAnalysisTemplate.
+        type: bool
+        default: false
+      file:
+        description: Path of a YAML file with an analysis template, where C(ansible-playbook) runs.
+        type: path
+      metrics:
+        description: Metrics in the form of an AnalysisTemplate's C(spec.metrics), with a C(prometheus) provider.
+        type: list
+        elements: dict
+      args:
+        description:
+          - Values of the template's arguments, by name.
+          - >-
+            C({valueFrom: {podTemplateHashValue: Latest}}) takes the canary's pod template hash, V(Stable) the stable
+            one.
+        type: dict
+        default: {}
+      dry_run:
+        description: Regular expressions over the names of metrics that are measured, and do not decide.
+        type: list
+        elements: str
+        default: []
+  step_deadline:
+    description:
+      - How long one step may take, in seconds. A pause has its duration on top.
+      - The controller's reaction to a change and the way back have the same time each.
+    type: float
+    default: 900.0
+  on_failure:
+    description: Whether a canary that failed is taken back (V(rollback)), or left as it is (V(leave)).
+    type: str
+    choices: [rollback, leave]
+    default: rollback
+  release:
+    description:
+      - The release that this belongs to, from M(lumen.airgap.release_record). Its Lease is renewed all the time, and
+        its journal says to the next run how far this one came.
+      - Without it, nothing keeps two releases apart but a look at the Rollout.
+    type: dict
+    suboptions:
+      id:
+        description: Id of the release.
+        type: str
+        required: true
+      run:
+        description: Id of the run.
+        type: str
+        required: true
+  quiet:
+    description: Whether to print nothing while it runs.
+    type: bool
+    default: false
+  query:
+    description: A JMESPath expression, applied to the result and returned in RV(query_result).
+    type: str
+requirements:
+  - google-re2 (Python library, for dry runs)
+  - jmespath (Python library, for O(query))
+  - requests (Python library, for O(prometheus.url))
+seealso:
+  - module: lumen.airgap.analysis
+  - module: lumen.airgap.release_record
+"""
+
+EXAMPLES = r"""
+- name: Release v1.1.0
+  lumen.airgap.canary:
+    name: lumen-api
+    namespace: lumen
+    image: 192.168.2.2:5000/lumen-api:v1.1.0
+    release:
+      id: "{{ record.release.id }}"
+      run: "{{ record.release.run }}"
+
+- name: Follow what Git has changed, and gate its pauses
+  lumen.airgap.canary:
+    name: lumen-api
+    namespace: lumen
+    gate:
+      template: success-rate-canary
+      args:
+        pod-hash:
+          valueFrom:
+            podTemplateHashValue: Latest
+
+- name: Show the steps and their pods
+  lumen.airgap.canary:
+    name: lumen-api
+    namespace: lumen
+    image: 192.168.2.2:5000/lumen-api:v1.1.0
+  check_mode: true
+"""
+
+RETURN = r"""
+outcome:
+  description:
+    - V(promoted), V(rolled_back) (stable is back and verified) or V(failed).
+    - The task fails unless it is V(promoted).
+  returned: not in check mode
+  type: str
+  sample: promoted
+driver:
+  description: What moved the pods.
+  returned: always
+  type: str
+  sample: rollout
+reason:
+  description: Why it ended so.
+  returned: not in check mode
+  type: str
+  sample: 'Metric "success-rate" assessed Failed due to failed (4) > failureLimit (3)'
+stable_hash:
+  description: Pod template hash that is stable now.
+  returned: when something was followed
+  type: str
+  sample: b67698557
+canary_hash:
+  description: Pod template hash of the canary. Empty when there was none.
+  returned: when something was followed
+  type: str
+  sample: 64bdf7c984
+revision:
+  description: Revision of the Rollout.
+  returned: when something was followed
+  type: str
+  sample: "3"
+image:
+  description: The image that was released.
+  returned: when nothing was refused
+  type: str
+  sample: 192.168.2.2:5000/lumen-api:v1.1.0
+started_at:
+  description: When this run began, RFC 3339 in UTC.
+  returned: when something was followed
+  type: str
+  sample: "2026-01-01T00:00:00Z"
+finished_at:
+  description: When this run ended, RFC 3339 in UTC.
+  returned: when something was followed
+  type: str
+  sample: "2026-01-01T00:02:10Z"
+steps:
+  description:
+    - Each step as it went. Times are null when nobody watched.
+    - The result is V(completed), the phase of the step's analysis or gate, V(skipped), V(passed) (before anybody
+      looked), V(aborted), V(superseded) or V(running).
+  returned: when something was followed
+  type: list
+  elements: dict
+  sample:
+    - index: 0
+      kind: setWeight
+      weight: 20
+      started_at: "2026-01-01T00:00:01Z"
+      finished_at: "2026-01-01T00:00:04Z"
+      result: completed
+measurements:
+  description: Every measurement of the canary's AnalysisRuns and of our gates, each once, with values as text.
+  returned: when something was followed
+  type: list
+  elements: dict
+  sample:
+    - run: lumen-api-64bdf7c984-3-1
+      metric: success-rate
+      at: "2026-01-01T00:00:05Z"
+      value: "[0.982]"
+      phase: Successful
+timeline:
+  description: What was printed.
+  returned: when something was followed
+  type: list
+  elements: dict
+  sample:
+    - at: "2026-01-01T00:00:04Z"
+      text: "setWeight 20 → 1 canary / 2 stable (33 % actual)"
+verified:
+  description:
+    - What was found at the end. C(hash) is the only pod template hash left, C(endpoints) the pods behind each Service,
+      C(digests) what their containers run, C(missing) what was not as it should be.
+    - C(hash) and C(endpoints) are empty when they could not be verified.
+  returned: when something was followed
+  type: dict
+  sample:
+    hash: b67698557
+    endpoints:
+      lumen-api:
+        - lumen-api-b67698557-nvpjd
+    digests:
+      - sha256:4bc453b53cb3d914b45f4b250294236adba2c0e09ff6f03793949e7e39fd4cc1
+    missing: []
+planned:
+  description: The steps with the pods that each leads to.
+  returned: in check mode
+  type: list
+  elements: dict
+  sample:
+    - index: 0
+      kind: setWeight
+      weight: 20
+      canary: 1
+      stable: 2
+      actual_weight: 33
+query_result:
+  description: What O(query) selects.
+  returned: when O(query) is given
+  type: raw
+  sample: promoted
+"""

@@ -1,0 +1,233 @@
+#!/usr/bin/python
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The evidence of a release as a file."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: evidence
+short_description: Write what a release did into a JSON file
+version_added: 0.1.0
+author:
+  - The lumen.airgap maintainers (@lumen-airgap)
+description:
+  - Writes one JSON document for a release, with outcome, steps, measurements and timeline, and returns the timeline as
+    lines to read.
+  - The file is named after the release. A name is never used twice; when it is taken, the next free number is.
+extends_documentation_fragment:
+  - lumen.airgap.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+    details:
+      - The same document is not written twice. A release that has not ended gets the present time as its end, which
+        makes another document each time.
+options:
+  directory:
+    description: Where the file goes. Made when it does not exist.
+    type: path
+    required: true
+  release:
+    description: The RV(lumen.airgap.release_record#module:release) that M(lumen.airgap.release_record) returned last.
+    type: dict
+    required: true
+  result:
+    description:
+      - What M(lumen.airgap.canary) returned, or the result of the task that failed before it.
+      - Without it nothing is known but the journal of O(release).
+    type: dict
+    default: {}
+  outcome:
+    description:
+      - Overrides the outcome that O(result) and O(release) tell.
+      - Without it, a rollback whose O(result) does not show that the stable version was verified counts as V(failed),
+        and so does everything without an outcome.
+    type: str
+    choices: [promoted, rolled_back, failed]
+  image:
+    description: The image that was released. Default is that of O(result).
+    type: str
+  digest:
+    description: Digest of the image in the registry.
+    type: str
+  commit:
+    description: The commit that the image was built from.
+    type: str
+seealso:
+  - module: lumen.airgap.release_record
+  - module: lumen.airgap.canary
+"""
+
+EXAMPLES = r"""
+- name: Write the evidence, whatever happened
+  lumen.airgap.evidence:
+    directory: /var/lib/airgap/reports
+    release: "{{ finished.release }}"
+    result: "{{ canary }}"
+    image: 192.168.2.2:5000/lumen-api:v1.1.0
+    commit: 4be01c9
+  register: evidence
+
+- name: Print the timeline
+  ansible.builtin.debug:
+    var: evidence.text
+"""
+
+RETURN = r"""
+path:
+  description: The file.
+  returned: success
+  type: str
+  sample: /var/lib/airgap/reports/lumen-api-v1.1.0-1.json
+text:
+  description: The timeline as lines, with minutes and seconds since the start.
+  returned: success
+  type: list
+  elements: str
+  sample:
+    - "lumen-api v1.1.0: promoted after 4:12 (lumen-api-v1.1.0-1)"
+    - "  0:00  acquired"
+    - "  1:07  pushed"
+evidence:
+  description: The document.
+  returned: success
+  type: dict
+  contains:
+    release:
+      description: Identifies the release.
+      type: str
+      sample: lumen-api-v1.1.0-1
+    app:
+      description: Name of the app.
+      type: str
+      sample: lumen-api
+    namespace:
+      description: Namespace of the app.
+      type: str
+      sample: lumen
+    version:
+      description: The version.
+      type: str
+      sample: v1.1.0
+    outcome:
+      description:
+        - V(promoted); V(rolled_back), the stable version is back and verified; V(failed), the version never reached the
+          cluster or the stable version could not be verified.
+      type: str
+      sample: promoted
+    reason:
+      description: Why it ended so.
+      type: str
+      sample: ''
+    driver:
+      description: What shifted the pods, V(rollout) or V(deployment).
+      type: str
+      sample: rollout
+    started_at:
+      description: RFC 3339, UTC.
+      type: str
+      sample: '2026-01-01T10:00:00Z'
+    finished_at:
+      description: RFC 3339, UTC.
+      type: str
+      sample: '2026-01-01T10:04:12Z'
+    image:
+      description: The image.
+      type: str
+      sample: 192.168.2.2:5000/lumen-api:v1.1.0
+    digest:
+      description: Its digest.
+      type: str
+      sample: sha256:4bd1f2c9a0b7e6b2f0f5a8a5c8d1e9f3a7b6c5d4e3f2a1b0c9d8e7f6a5b4c3d2
+    commit:
+      description: The commit that it was built from.
+      type: str
+      sample: 4be01c9
+    steps:
+      description: The steps of the canary, as M(lumen.airgap.canary) returned them.
+      type: list
+      elements: dict
+      sample:
+        - index: 0
+          kind: setWeight
+          weight: 20
+          started_at: '2026-01-01T10:01:10Z'
+          finished_at: '2026-01-01T10:01:14Z'
+          result: done
+    measurements:
+      description: All measurements, as M(lumen.airgap.canary) returned them.
+      type: list
+      elements: dict
+      sample:
+        - run: lumen-api-5d4f-2-1
+          metric: success-rate
+          at: '2026-01-01T10:01:15Z'
+          value: '[0.998]'
+          phase: Successful
+    timeline:
+      description: What happened, oldest first.
+      type: list
+      elements: dict
+      sample:
+        - at: '2026-01-01T10:00:00Z'
+          text: acquired
+    verified:
+      description: What was verified at the end, as M(lumen.airgap.canary) returned it.
+      type: dict
+      sample: {}
+"""
+
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.entry import run_module
+from ..module_utils.errors import AirgapError
+from ..module_utils.services.evidence import build, text, write
+from ..module_utils.services.release_record import OUTCOMES
+
+ARGUMENT_SPEC: dict[str, Any] = {
+    "directory": {"type": "path", "required": True},
+    "release": {"type": "dict", "required": True},
+    "result": {"type": "dict", "default": {}},
+    "outcome": {"type": "str", "choices": list(OUTCOMES)},
+    "image": {"type": "str"},
+    "digest": {"type": "str"},
+    "commit": {"type": "str"},
+}
+
+
+def evidence(params: dict[str, Any], now: float, dry_run: bool) -> dict[str, Any]:
+    """What the module does, with its validated parameters and the present time in epoch seconds."""
+    lacking = {"id", "app", "namespace", "version"} - params["release"].keys()
+    if lacking:
+        raise AirgapError(f"The option release lacks {', '.join(sorted(lacking))}: give what release_record returned.")
+    document = build(
+        params["release"],
+        params["result"],
+        now,
+        outcome=params["outcome"],
+        image=params["image"],
+        digest=params["digest"],
+        commit=params["commit"],
+    )
+    path, changed = write(params["directory"], document, dry_run)
+    return {"changed": changed, "path": path, "text": text(document), "evidence": document}
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    run_module(module, lambda: evidence(module.params, time.time(), module.check_mode))
+
+
+if __name__ == "__main__":
+    main()

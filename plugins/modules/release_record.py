@@ -1,0 +1,327 @@
+#!/usr/bin/python
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The Lease and the journal of a release."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: release_record
+short_description: Keep the lock and the journal of a release
+version_added: 0.1.0
+author:
+  - The lumen.airgap maintainers (@lumen-airgap)
+description:
+  - One release of an app at a time. A Lease C(<app>-release) in the namespace of the app says which run works on which
+    release; a ConfigMap of the same name remembers what was done.
+  - A run that was killed is taken up by the next run of the same version, once the Lease has expired, or at once when
+    the C(ansible-playbook) that holds it was running on this machine and is dead.
+  - Another version is refused as long as a release has not ended, also when its Lease has expired.
+  - A version that was promoted is returned with that outcome, and nothing is written, so that a play can stop early.
+extends_documentation_fragment:
+  - lumen.airgap.attributes
+  - lumen.airgap.attributes.cluster
+  - lumen.airgap.kube
+attributes:
+  check_mode:
+    support: full
+    details:
+      - O(state=acquired) reads, decides and refuses as always, and does not take the Lease.
+      - O(state=renewed), O(state=noted) and O(state=finished) do not ask whether the Lease is held, because in check
+        mode nobody took it.
+  diff_mode:
+    support: none
+  idempotent:
+    support: partial
+    details:
+      - O(state=noted) adds an entry each time.
+options:
+  app:
+    description: Name of the app, in general that of its Rollout.
+    type: str
+    required: true
+  namespace:
+    description: Namespace of the app, where the Lease and the ConfigMap are kept.
+    type: str
+    required: true
+  state:
+    description:
+      - V(acquired) begins the release of O(version) or takes it up again.
+      - V(renewed) holds the Lease for another O(lease_seconds).
+      - V(noted) appends O(phase) to the journal and renews the Lease.
+      - V(finished) writes O(outcome) and gives the Lease back.
+      - V(read) returns the latest release, whoever works on it.
+    type: str
+    choices: [acquired, renewed, noted, finished, read]
+    default: acquired
+  version:
+    description:
+      - The version to release. Needed for O(state=acquired).
+      - Letters, digits, C(.), C(_) and C(-).
+    type: str
+  run:
+    description:
+      - Identifies this run in O(state=acquired).
+      - Without it, a new one is made up, or the one that this C(ansible-playbook) already has for the release is kept.
+    type: str
+  release:
+    description: The release that was acquired. Needed for the states V(renewed), V(noted) and V(finished).
+    type: dict
+    suboptions:
+      id:
+        description: RV(release.id) of O(state=acquired).
+        type: str
+        required: true
+      run:
+        description: RV(release.run) of O(state=acquired).
+        type: str
+        required: true
+  phase:
+    description: What has been reached, for O(state=noted), for example V(built).
+    type: str
+  data:
+    description:
+      - What belongs to O(phase). Kept beside it in the journal.
+      - C(text), if there, is how reports tell it.
+    type: dict
+  outcome:
+    description:
+      - How the release ended, for O(state=finished).
+      - V(promoted) when the new version is everywhere, V(rolled_back) when the stable version is back and verified,
+        V(failed) when it never reached the cluster or the stable version could not be verified.
+    type: str
+    choices: [promoted, rolled_back, failed]
+  reason:
+    description: Why it ended so, in one sentence.
+    type: str
+    default: ''
+  lease_seconds:
+    description:
+      - How long the Lease lasts without being renewed, in seconds.
+      - Make it longer before a step that does not renew it, such as a build, by the deadline of that step.
+    type: int
+    default: 60
+  retry:
+    description: Release a version again that was rolled back before.
+    type: bool
+    default: false
+  force_unlock:
+    description:
+      - Take the Lease from whoever holds it. Its release, if it is another one, is given up.
+      - Make sure that the other run does not work any more; a run that lost its Lease stops at its next tick.
+    type: bool
+    default: false
+seealso:
+  - module: lumen.airgap.canary
+  - module: lumen.airgap.evidence
+"""
+
+EXAMPLES = r"""
+- name: Begin the release, or take it up where a killed run has left it
+  lumen.airgap.release_record:
+    app: lumen-api
+    namespace: lumen
+    version: v1.1.0
+    lease_seconds: 900
+  register: record
+
+- name: Stop here when there is nothing to do
+  ansible.builtin.meta: end_host
+  when: record.release.outcome == 'promoted'
+
+- name: Remember that the image is in the registry
+  lumen.airgap.release_record:
+    app: lumen-api
+    namespace: lumen
+    state: noted
+    release:
+      id: "{{ record.release.id }}"
+      run: "{{ record.release.run }}"
+    phase: pushed
+    data:
+      digest: "{{ push.images[0].digest }}"
+
+- name: Write the outcome and give the Lease back
+  lumen.airgap.release_record:
+    app: lumen-api
+    namespace: lumen
+    state: finished
+    release:
+      id: "{{ record.release.id }}"
+      run: "{{ record.release.run }}"
+    outcome: promoted
+"""
+
+RETURN = r"""
+release:
+  description: The release. Empty for O(state=read) when the app was never released.
+  returned: success
+  type: dict
+  contains:
+    id:
+      description: Identifies the release; its number counts the releases of the app.
+      type: str
+      sample: lumen-api-v1.1.0-1
+    run:
+      description: Identifies the run that works on it, or did last.
+      type: str
+      sample: 6f1c2a90
+    app:
+      description: Name of the app.
+      type: str
+      sample: lumen-api
+    namespace:
+      description: Namespace of the app.
+      type: str
+      sample: lumen
+    version:
+      description: The version that is released.
+      type: str
+      sample: v1.1.0
+    started_at:
+      description: When it began. RFC 3339, UTC.
+      type: str
+      sample: '2026-01-01T10:00:00Z'
+    finished_at:
+      description: When it ended. RFC 3339, UTC. Null while it goes on.
+      type: str
+      sample: '2026-01-01T10:04:12Z'
+    resumed:
+      description: Whether this run took the release up from another one.
+      type: bool
+      sample: false
+    phase:
+      description: The last phase of the journal.
+      type: str
+      sample: pushed
+    outcome:
+      description:
+        - V(promoted), V(rolled_back), V(failed), or V(abandoned) when O(force_unlock) put another one in its place.
+        - Null while it goes on.
+      type: str
+      sample: promoted
+    reason:
+      description: Why it ended so.
+      type: str
+      sample: ''
+    journal:
+      description: What was done, oldest first. Each entry has C(phase), C(at) (RFC 3339, UTC), C(run), and its data.
+      type: list
+      elements: dict
+      sample:
+        - phase: acquired
+          at: '2026-01-01T10:00:00Z'
+          run: 6f1c2a90
+        - phase: pushed
+          at: '2026-01-01T10:01:07Z'
+          run: 6f1c2a90
+          digest: sha256:4bd1f2c9a0b7e6b2f0f5a8a5c8d1e9f3a7b6c5d4e3f2a1b0c9d8e7f6a5b4c3d2
+holder:
+  description: Who holds the Lease, when that is why the task failed.
+  returned: when the Lease belongs to another run
+  type: str
+  sample: lumen-api-v1.0.9-7/91bb03d2
+renewed_at:
+  description: When it was renewed last. RFC 3339, UTC.
+  returned: when the Lease belongs to another run
+  type: str
+  sample: '2026-01-01T09:59:48Z'
+expires_at:
+  description: When it expires. RFC 3339, UTC.
+  returned: when the Lease belongs to another run
+  type: str
+  sample: '2026-01-01T10:00:48Z'
+"""
+
+import uuid
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.adapters.kube.session import Session
+from ..module_utils.entry import run_module
+from ..module_utils.options import KUBE_OPTIONS
+from ..module_utils.services import process
+from ..module_utils.services.release_record import OUTCOMES, Record
+from ..module_utils.times import Clock, SystemClock
+
+ARGUMENT_SPEC: dict[str, Any] = {
+    **KUBE_OPTIONS,
+    "app": {"type": "str", "required": True},
+    "namespace": {"type": "str", "required": True},
+    "state": {
+        "type": "str",
+        "choices": ["acquired", "renewed", "noted", "finished", "read"],
+        "default": "acquired",
+    },
+    "version": {"type": "str"},
+    "run": {"type": "str"},
+    "release": {
+        "type": "dict",
+        "options": {"id": {"type": "str", "required": True}, "run": {"type": "str", "required": True}},
+    },
+    "phase": {"type": "str"},
+    "data": {"type": "dict"},
+    "outcome": {"type": "str", "choices": list(OUTCOMES)},
+    "reason": {"type": "str", "default": ""},
+    "lease_seconds": {"type": "int", "default": 60},
+    "retry": {"type": "bool", "default": False},
+    "force_unlock": {"type": "bool", "default": False},
+}
+REQUIRED_IF = [
+    ("state", "acquired", ["version"]),
+    ("state", "renewed", ["release"]),
+    ("state", "noted", ["release", "phase"]),
+    ("state", "finished", ["release", "outcome"]),
+]
+
+
+def record(params: dict[str, Any], session: Session, clock: Clock, dry_run: bool) -> dict[str, Any]:
+    """What the module does, with its validated parameters."""
+    where = (session, clock, params["namespace"], params["app"])
+    if params["state"] == "acquired":
+        acquired = Record.acquire(
+            *where,
+            params["version"],
+            params["run"] or uuid.uuid4().hex[:8],
+            process.find(),
+            force_unlock=params["force_unlock"],
+            lease_seconds=params["lease_seconds"],
+            retry=params["retry"],
+            dry_run=dry_run,
+        )
+        return {"changed": acquired.changed, "release": acquired.as_dict()}
+    if params["state"] == "read" or dry_run:
+        latest = Record.read(*where)
+        changed = params["state"] in ("noted", "finished")
+        return {"changed": changed, "release": latest.as_dict() if latest else {}}
+    held = Record.attach(*where, params["release"]["id"], params["release"]["run"])
+    changed = _advance(held, params)
+    return {"changed": changed, "release": held.as_dict()}
+
+
+def _advance(held: Record, params: dict[str, Any]) -> bool:
+    if params["state"] == "renewed":
+        held.renew(params["lease_seconds"])
+        return False  # a heartbeat leaves nothing behind
+    if params["state"] == "noted":
+        held.note(params["phase"], **(params["data"] or {}))
+        return True
+    return held.finish(params["outcome"], params["reason"])
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, required_if=REQUIRED_IF, supports_check_mode=True)
+
+    def call() -> dict[str, Any]:
+        session = Session.connect(module.params["kubeconfig"], module.params["context"])
+        return record(module.params, session, SystemClock(), module.check_mode)
+
+    run_module(module, call)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Tests on the real lab. They need `make lab`, and fail rather than skip without it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "lab"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def lab() -> None:
+    """Nothing may be sent to the lab's addresses unless its network exists."""
+    from driver import host
+
+    if not host.network_exists():
+        pytest.exit("the lab's Docker network does not exist: `make lab` first", returncode=2)
+
+
+@pytest.fixture
+def namespace() -> Iterator[str]:
+    """A namespace of this test's own, gone afterwards."""
+    from driver.cluster import kubectl
+
+    name = f"lab-test-{int(time.time() * 1000) % 10_000_000}"
+    kubectl("create", "namespace", name)
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+def command(argv: Sequence[str], timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    """Run a command; its exit code is for the test to judge."""
+    return subprocess.run(
+        list(argv), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+def eventually(what: str, probe: Callable[[], bool], deadline: float) -> None:
+    """Wait until ``probe`` is true; AssertionError naming ``what`` after ``deadline`` seconds."""
+    end = time.monotonic() + deadline
+    while not probe():
+        assert time.monotonic() < end, f"{what}: not within {deadline} s"
+        time.sleep(0.5)

@@ -1,0 +1,98 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a developer's day does to the lab, and that the next `lab.py up` brings it back by itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from .conftest import ROOT, command
+
+
+def up(root: Path = ROOT, deadline: float = 420) -> float:
+    """Run `lab.py up` of a clone; return its seconds, or fail with what it printed."""
+    begin = time.monotonic()
+    done = command([sys.executable, str(root / "lab" / "lab.py"), "up"], timeout=deadline)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return time.monotonic() - begin
+
+
+def test_with_the_cluster_up_it_takes_seconds() -> None:
+    """The limit that a developer feels each time."""
+    up()
+    assert up() < 10
+
+
+def test_a_second_clone_adopts_the_running_lab(tmp_path: Path) -> None:
+    """Same content, another place: nothing is rebuilt, and the clone gets its kubeconfig and kubectl."""
+    from driver.nodes import started_at
+
+    before = {name: started_at(name) for name in ("node-1", "node-2")}
+    for name in ("lab", "plugins", "roles", "playbooks", "inventories"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for name in ("requirements-node.txt", "ansible.cfg"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    up(tmp_path)
+    assert {name: started_at(name) for name in before} == before
+    nodes = command([str(tmp_path / ".lab" / "bin" / "kubectl"), "get", "nodes", "-o", "name"])
+    assert nodes.stdout.split() == ["node/node-1", "node/node-2"], nodes.stderr
+
+
+def test_an_interrupted_run_is_continued() -> None:
+    """Killed after a second, wherever it was: the lock is free and the next run ends well."""
+    victim = subprocess.Popen([sys.executable, str(ROOT / "lab" / "lab.py"), "up"], stdout=subprocess.DEVNULL)
+    time.sleep(1)
+    victim.kill()
+    victim.wait(timeout=10)
+    assert up() < 60
+
+
+def test_a_killed_engine_leaves_the_cluster_running() -> None:
+    """dockerd alone is killed: containers stay, and the next engine takes them over as they are."""
+    from driver.nodes import started_at
+
+    before = {name: started_at(name) for name in ("node-1", "node-2")}
+    os.kill(_engine(), signal.SIGKILL)
+    assert up() < 60
+    assert {name: started_at(name) for name in before} == before
+
+
+def test_everything_killed_comes_back() -> None:
+    """As after a power cut: engine, shims and every process in the nodes are gone; data and identity stay."""
+    from driver.cluster import kubectl
+    from driver.host import NODES, docker
+
+    kubectl("create", "configmap", "survivor", "-n", "default", "--from-literal=is=here")
+    try:
+        inits = [int(docker("inspect", "--format", "{{.State.Pid}}", name)) for name in NODES]
+        containerd = int(Path("/run/docker/containerd/containerd.pid").read_text())
+        for pid in (_engine(), containerd, *(_parent(pid) for pid in inits), *inits):
+            os.kill(pid, signal.SIGKILL)
+        assert up() < 400
+        survivor = json.loads(kubectl("get", "configmap", "survivor", "-n", "default", "-o", "json"))
+        assert survivor["data"] == {"is": "here"}
+    finally:
+        kubectl("delete", "configmap", "survivor", "-n", "default", "--ignore-not-found")
+
+
+def _engine() -> int:
+    """The process of the engine that the lab started; never another one."""
+    from driver.host import ENGINE_PID
+
+    pid = int(ENGINE_PID.read_text())
+    assert Path(f"/proc/{pid}/comm").read_text().strip() == "dockerd"
+    return pid
+
+
+def _parent(pid: int) -> int:
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    return int(stat[stat.rindex(")") + 2 :].split()[1])

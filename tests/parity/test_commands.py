@@ -1,0 +1,104 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The parity commands as others call them: JSON lines in, one line out for each, in order, by plain Python."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+def ask(command: str, cases: list[dict[str, Any]], tmp_path: Path) -> list[dict[str, Any]]:
+    """The answers to the cases, from another directory than the checkout and without its environment."""
+    ended = subprocess.run(
+        [sys.executable, str(HERE / command)],
+        input="".join(json.dumps(case) + "\n" for case in cases),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"LC_ALL": "C"},
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+METRIC = {
+    "name": "m",
+    "interval": "1m",
+    "count": 5,
+    "failureLimit": 3,
+    "successCondition": "result[0] >= 0.95",
+}
+GOOD, BAD = {"value": [0.99]}, {"value": [0.4]}
+
+
+@pytest.mark.parametrize(
+    ("results", "phase", "finished_at"),
+    [
+        ([GOOD], "Successful", 240.0),
+        ([BAD], "Failed", 180.0),  # the fourth failure is the first above the limit
+        ([BAD, BAD, BAD, GOOD], "Successful", 240.0),  # three in a row are not above it
+        ([{"error": "timeout"}], "Error", 40.0),  # the fifth error, ten seconds apart
+        ([{"value": []}], "Error", 40.0),  # nothing to index
+        ([{"value": ["NaN"]}], "Failed", 180.0),
+    ],
+)
+def test_verdict_of_the_usual_analysis(
+    results: list[dict[str, Any]], phase: str, finished_at: float, tmp_path: Path
+) -> None:
+    (verdict,) = ask("verdicts.py", [{"id": "c", "metrics": [METRIC], "results": {"m": results}}], tmp_path)
+    assert (verdict["id"], verdict["phase"], verdict["finishedAt"]) == ("c", phase, finished_at)
+    assert verdict["metrics"]["m"]["phase"] == phase
+    assert (
+        len(verdict["metrics"]["m"]["measurements"])
+        == verdict["metrics"]["m"]["count"] + verdict["metrics"]["m"]["error"]
+    )
+
+
+def test_invalid_specification_is_an_answer(tmp_path: Path) -> None:
+    invalid = {"id": "i", "metrics": [{**METRIC, "count": 2}], "results": {"m": [GOOD]}}  # fewer than failureLimit
+    first, second = ask("verdicts.py", [invalid, {"id": "v", "metrics": [METRIC], "results": {"m": [GOOD]}}], tmp_path)
+    assert (first["id"], first["phase"], first["finishedAt"]) == ("i", "Error", None)
+    assert first["message"]
+    assert (second["id"], second["phase"]) == ("v", "Successful")
+
+
+@pytest.mark.parametrize(
+    ("replicas", "weight", "canary", "stable"),
+    [
+        # The default surge at the weights of the usual steps.
+        *[(n, 20, c, s) for n, c, s in [(1, 1, 1), (2, 1, 2), (3, 1, 3), (4, 1, 4), (5, 1, 4), (10, 2, 8)]],
+        *[(n, 80, c, s) for n, c, s in [(1, 1, 1), (2, 2, 1), (3, 3, 1), (4, 4, 1), (5, 4, 1), (10, 8, 2)]],
+        (2, 100, 2, 0),
+        (2, 0, 0, 2),
+    ],
+)
+def test_replicas_of_the_usual_steps(replicas: int, weight: int, canary: int, stable: int, tmp_path: Path) -> None:
+    case = {"id": "r", "replicas": replicas, "weight": weight}
+    assert ask("replicas.py", [case], tmp_path) == [{"id": "r", "canary": canary, "stable": stable}]
+
+
+@pytest.mark.parametrize(
+    ("command", "case"),
+    [
+        ("verdicts.py", {"metrics": [METRIC], "results": {"m": [GOOD, BAD]}}),
+        ("replicas.py", {"replicas": 10, "weight": 20, "maxSurge": "25%", "maxUnavailable": 1}),
+    ],
+)
+def test_thousands_in_seconds_and_in_order(command: str, case: dict[str, Any], tmp_path: Path) -> None:
+    before = time.monotonic()
+    answers = ask(command, [{"id": str(number), **case} for number in range(2000)], tmp_path)
+    assert [answer["id"] for answer in answers] == [str(number) for number in range(2000)]
+    assert time.monotonic() - before < 20

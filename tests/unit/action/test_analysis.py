@@ -1,0 +1,143 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The action analysis: what it returns, prints and refuses."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.lumen.airgap.plugins.action import analysis as action
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import Session
+from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
+from ansible_collections.lumen.airgap.plugins.modules import analysis as documentation
+from ansible_collections.lumen.airgap.tests.unit.fakes.clock import FakeClock
+from ansible_collections.lumen.airgap.tests.unit.fakes.kube import FakeSession
+from ansible_collections.lumen.airgap.tests.unit.fakes.stream import FakeStream
+
+ROLLOUT = {
+    "apiVersion": "argoproj.io/v1alpha1",
+    "kind": "Rollout",
+    "metadata": {"name": "lumen-api", "namespace": "lumen"},
+    "status": {"currentPodHash": "64bdf7c984", "stableRS": "b67698557"},
+}
+TEMPLATE = {
+    "apiVersion": "argoproj.io/v1alpha1",
+    "kind": "AnalysisTemplate",
+    "metadata": {"name": "success-rate", "namespace": "lumen"},
+    "spec": {
+        "args": [{"name": "hash"}],
+        "metrics": [
+            {
+                "name": "success-rate",
+                "interval": "1m",
+                "count": 3,
+                "failureLimit": 1,
+                "successCondition": "result[0] >= 0.95",
+                "provider": {"prometheus": {"query": 'rate({hash="{{args.hash}}"})'}},
+            }
+        ],
+    },
+}
+LATEST = {"hash": {"valueFrom": {"podTemplateHashValue": "Latest"}}}
+
+
+class Cluster(FakeSession):
+    """With a Prometheus that always answers the same."""
+
+    def __init__(self, value: str) -> None:
+        super().__init__(ROLLOUT, TEMPLATE)
+        self.queries: list[str] = []
+        self.value = value
+        self.proxy = self.answer
+
+    def answer(self, _namespace: str, _service: str, _port: int, _path: str, query: dict[str, str]) -> bytes:
+        self.queries.append(query["query"])
+        result = [{"metric": {}, "value": [1767225600, self.value]}]
+        return json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
+
+
+def perform(
+    monkeypatch: pytest.MonkeyPatch, cluster: Cluster, check_mode: bool = False, **options: Any
+) -> tuple[dict[str, Any], list[str]]:
+    monkeypatch.setattr(Session, "connect", lambda *_args, **_kwargs: cluster)
+    module = object.__new__(action.ActionModule)
+    module.clock, module.check_mode = FakeClock(), check_mode
+    given = {"template": "success-rate", "namespace": "lumen", "rollout": "lumen-api", "args": LATEST, **options}
+    validation = ArgumentSpecValidator(action.ActionModule.ARGUMENT_SPEC).validate(given)
+    assert not validation.error_messages
+    out = FakeStream()
+    return module.run_streaming(validation.validated_parameters, out), out.lines
+
+
+def test_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster("0.98")
+    result, lines = perform(monkeypatch, cluster, query="measurements[].value")
+    assert (result["phase"], result["changed"], "failed" in result) == ("Successful", False, False)
+    assert result["query_result"] == ["[0.98]"] * 3
+    assert cluster.queries == ['rate({hash="64bdf7c984"})'] * 3
+    assert lines == [
+        "analysis AnalysisTemplate lumen/success-rate: success-rate",
+        "check 1/3 success-rate 0.98 \u2714",
+        "check 2/3 success-rate 0.98 \u2714",
+        "check 3/3 success-rate 0.98 \u2714",
+        "analysis AnalysisTemplate lumen/success-rate: Successful",
+    ]
+
+
+def test_failure_fails_the_task_with_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    result, _lines = perform(monkeypatch, Cluster("0.5"))
+    assert (result["failed"], result["phase"]) == (True, "Failed")
+    assert result["msg"] == (
+        "Analysis AnalysisTemplate lumen/success-rate ended Failed: "
+        'Metric "success-rate" assessed Failed due to failed (2) > failureLimit (1). success-rate measured [0.5], [0.5]'
+    )
+    assert [one["value"] for one in result["measurements"]] == ["[0.5]", "[0.5]"]
+
+
+def test_error_fails_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    result, _lines = perform(monkeypatch, Cluster("nonsense"))
+    assert (result["failed"], result["phase"]) == (True, "Error")
+    assert "success-rate measured error, error, error, error, error" in result["msg"]
+
+
+def test_check_mode_asks_once_and_gives_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster("0.5")
+    result, lines = perform(monkeypatch, cluster, check_mode=True)
+    assert result == {
+        "changed": False,
+        "name": "AnalysisTemplate lumen/success-rate",
+        "phase": None,
+        "answers": [{"metric": "success-rate", "query": 'rate({hash="64bdf7c984"})', "value": "[0.5]"}],
+    }
+    assert (len(cluster.queries), lines) == (1, [])
+
+
+def test_a_wrong_query_is_found_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster("1")
+    with pytest.raises(AirgapError, match="JMESPath"):
+        perform(monkeypatch, cluster, query="[")
+    assert (cluster.calls, cluster.queries) == ([], [])
+
+
+def test_unknown_rollout(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AirgapError, match="The Rollout lumen/other does not exist"):
+        perform(monkeypatch, Cluster("1"), rollout="other")
+
+
+def test_no_cluster_is_needed_for_inline_metrics_and_a_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Session, "connect", lambda *_args: pytest.fail("connected"))
+    module = object.__new__(action.ActionModule)
+    args = {"template": None, "file": None, "rollout": None, "prometheus": {"url": "http://prometheus:9090"}}
+    assert module._session(args) is None
+
+
+def test_options_are_documented() -> None:
+    documented = set(yaml.safe_load(documentation.DOCUMENTATION)["options"])
+    fragments = {"kubeconfig", "context", "prometheus"}
+    assert documented | fragments == set(action.ActionModule.ARGUMENT_SPEC)

@@ -1,0 +1,27 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Fixtures for all unit tests: a clock that does not wait, and a cluster in memory."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.lumen.airgap.tests.unit.fakes.clock import FakeClock
+from ansible_collections.lumen.airgap.tests.unit.fakes.kube import FakeSession
+from ansible_collections.lumen.airgap.tests.unit.fakes.stream import FakeStream
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def session() -> FakeSession:
+    return FakeSession()
+
+
+@pytest.fixture
+def stream() -> FakeStream:
+    return FakeStream()

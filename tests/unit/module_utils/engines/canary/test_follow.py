@@ -1,0 +1,233 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the recordings do not hold: pods that cannot start, more than ten measurements, stalls, superseding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.lumen.airgap.plugins.module_utils.engines.canary.follow import Follower, show_value
+
+LABEL = "rollouts-pod-template-hash"
+STEPS = [{"setWeight": 20}, {"pause": {}}, {"analysis": {"templates": [{"templateName": "t"}]}}, {"setWeight": 100}]
+
+
+def rollout(version: int = 1, **status: Any) -> dict[str, Any]:
+    base = {"observedGeneration": "2", "currentPodHash": "new", "stableRS": "old", "currentStepIndex": 0}
+    return {
+        "metadata": {
+            "name": "api",
+            "uid": "ro",
+            "generation": 2,
+            "resourceVersion": str(version),
+            "annotations": {"rollout.argoproj.io/revision": "2"},
+        },
+        "spec": {"replicas": 2, "strategy": {"canary": {"steps": STEPS}}},
+        "status": {**base, "phase": "Progressing", **status},
+    }
+
+
+def pod(reason: str = "", message: str = "", **extra: Any) -> dict[str, Any]:
+    waiting = {"waiting": {"reason": reason, "message": message}} if reason else {"running": {}}
+    return {
+        "metadata": {"name": "api-new-1", "uid": "p1", "labels": {LABEL: "new"}, **extra.pop("metadata", {})},
+        "status": {"containerStatuses": [{"name": "api", "state": waiting, **extra}]},
+    }
+
+
+def following() -> Follower:
+    follower = Follower("api")
+    follower.see("Rollout", rollout(), 100.0)
+    return follower
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        ("ErrImagePull", "failed to resolve reference: manifest unknown: not found"),
+        ("ImagePullBackOff", 'Back-off pulling image "api:v9"'),
+        ("CrashLoopBackOff", "back-off 10s restarting failed container"),
+        ("CreateContainerConfigError", 'configmap "settings" not found'),
+        ("InvalidImageName", "couldn't parse image name"),
+    ],
+)
+def test_a_pod_that_cannot_start_counts_at_once(reason: str, message: str) -> None:
+    follower = following()
+    entries = follower.see("Pod", pod(reason, message), 101.0)
+    assert [entry.kind for entry in entries] == ["warning"]
+    problem = follower.problem(101.0)
+    assert problem is not None
+    assert str(problem) == f"pod api-new-1, container api: {reason}: {message}"
+
+
+def test_a_silent_registry_gets_ten_seconds() -> None:
+    follower = following()
+    follower.see("Pod", pod("ErrImagePull", "dial tcp 192.0.2.1:5000: connect: connection refused"), 101.0)
+    assert follower.problem(105.0) is None
+    assert follower.problem(111.0) is not None
+    follower.see("Pod", pod(metadata={"resourceVersion": "2"}), 106.0)
+    assert follower.problem(111.0) is None
+
+
+def test_the_events_answer_is_added_to_a_back_off() -> None:
+    follower = following()
+    event = {
+        "metadata": {"uid": "e"},
+        "type": "Warning",
+        "involvedObject": {"kind": "Pod", "name": "api-new-1"},
+        "message": 'Failed to pull image "api:v9": not found',
+    }
+    follower.see("Event", event, 101.0)
+    follower.see("Pod", pod("ImagePullBackOff", "Back-off pulling image"), 102.0)
+    assert "not found" in str(follower.problem(102.0))
+    assert follower.warnings() == ['api-new-1: Failed to pull image "api:v9": not found']
+
+
+def test_crash_tells_the_exit_code() -> None:
+    follower = following()
+    crashed = pod("CrashLoopBackOff", "back-off", lastState={"terminated": {"exitCode": 2, "reason": "Error"}})
+    follower.see("Pod", crashed, 101.0)
+    assert "exit code 2 (Error)" in str(follower.problem(101.0))
+
+
+def test_unschedulable_and_replica_failure_have_patience() -> None:
+    follower = following()
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2 nodes"}
+    unschedulable = pod()
+    unschedulable["status"] = {"conditions": [condition]}
+    follower.see("Pod", unschedulable, 101.0)
+    assert follower.problem(102.0) is None
+    assert "Unschedulable: 0/2 nodes" in str(follower.problem(112.0))
+    follower = following()
+    failure = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota"}
+    replica_set = {
+        "metadata": {"name": "api-new", "uid": "r", "labels": {LABEL: "new"}},
+        "status": {"conditions": [failure]},
+    }
+    follower.see("ReplicaSet", replica_set, 101.0)
+    assert "FailedCreate: exceeded quota" in str(follower.problem(112.0))
+
+
+def test_pods_of_others_and_pods_on_their_way_out_do_not_count() -> None:
+    follower = following()
+    foreign = pod("ErrImagePull", "not found")
+    foreign["metadata"]["labels"] = {LABEL: "old"}
+    assert follower.see("Pod", foreign, 101.0) == []
+    assert follower.problem(200.0) is None
+    leaving = pod("ErrImagePull", "not found", metadata={"deletionTimestamp": "now", "uid": "p2"})
+    follower.see("Pod", leaving, 102.0)
+    assert follower.problem(200.0) is None
+    gone = pod("ErrImagePull", "not found", metadata={"uid": "p3", "resourceVersion": "1"})
+    follower.see("Pod", gone, 103.0)
+    assert follower.problem(103.0) is not None
+    follower.see("Pod", gone, 104.0, deleted=True)
+    assert follower.problem(200.0) is None
+
+
+def test_pods_line_changes_with_the_replica_sets() -> None:
+    follower = following()
+
+    def replica_set(of: str, ready: int, wanted: int, version: int) -> dict[str, Any]:
+        return {
+            "metadata": {"name": f"api-{of}", "uid": of, "resourceVersion": str(version), "labels": {LABEL: of}},
+            "spec": {"replicas": wanted},
+            "status": {"readyReplicas": ready},
+        }
+
+    texts = [
+        entry.text
+        for each in (replica_set("old", 2, 2, 1), replica_set("new", 0, 1, 2), replica_set("new", 1, 1, 3))
+        for entry in follower.see("ReplicaSet", each, 101.0)
+    ]
+    assert texts == [
+        "pods ready: canary 0/0, stable 2/2",
+        "pods ready: canary 0/1, stable 2/2",
+        "pods ready: canary 1/1, stable 2/2",
+    ]
+
+
+def run(first: int, last: int, version: int, phase: str = "Running") -> dict[str, Any]:
+    kept = [
+        {"phase": "Successful", "finishedAt": f"2026-11-23T12:00:{n:02d}Z", "value": "[1]"} for n in range(first, last)
+    ]
+    return {
+        "metadata": {
+            "name": "api-new-2-2",
+            "uid": "ar",
+            "resourceVersion": str(version),
+            "labels": {LABEL: "new", "step-index": "2"},
+            "annotations": {"rollout.argoproj.io/revision": "2"},
+            "ownerReferences": [{"kind": "Rollout", "name": "api"}],
+        },
+        "spec": {"metrics": [{"name": "m", "count": 30}]},
+        "status": {"phase": phase, "metricResults": [{"name": "m", "count": last, "measurements": kept}]},
+    }
+
+
+def test_measurements_beyond_the_ten_that_are_kept_are_remembered() -> None:
+    follower = following()
+    for last in range(1, 26):
+        follower.see("AnalysisRun", run(max(0, last - 10), last, last), 100.0 + last)
+    change = follower.change
+    assert change is not None
+    assert [measurement.ordinal for measurement in change.measurements] == list(range(25))
+
+
+def test_an_older_version_of_an_object_changes_nothing() -> None:
+    follower = following()
+    follower.see("Rollout", rollout(5, currentStepIndex=1), 101.0)
+    assert follower.see("Rollout", rollout(4, currentStepIndex=0), 102.0) == []
+    assert follower.state().step is not None
+    assert follower.state().step.index == 1  # type: ignore[union-attr]
+
+
+def test_inconclusive_stalled_and_invalid_are_bad() -> None:
+    follower = following()
+    pauses = [{"reason": "InconclusiveAnalysisRun"}]
+    follower.see("Rollout", rollout(2, phase="Paused", pauseConditions=pauses), 101.0)
+    assert follower.state()[4:6] == ("bad", "the analysis was inconclusive")
+    follower.see("Rollout", rollout(3, phase="Degraded", message="ProgressDeadlineExceeded: no progress"), 102.0)
+    assert follower.state()[4:6] == ("bad", "ProgressDeadlineExceeded: no progress")
+
+
+def test_a_pause_that_is_being_resumed_asks_no_more() -> None:
+    follower = following()
+    pauses = [{"reason": "CanaryPauseStep"}]
+    follower.see("Rollout", rollout(2, phase="Paused", currentStepIndex=1, pauseConditions=pauses), 101.0)
+    assert follower.state().decision == "pause"
+    follower.see("Rollout", rollout(3, phase="Paused", currentStepIndex=1, controllerPause=True), 102.0)
+    assert follower.state()[:1] + follower.state()[4:5] == ("progressing", "")
+
+
+def test_a_target_that_is_gone_was_superseded() -> None:
+    follower = Follower("api", target="gone")
+    entries = follower.see("Rollout", rollout(), 100.0)
+    assert [entry.kind for entry in entries][:2] == ["superseded", "observed"]
+
+
+def test_first_deployment_is_promoted_without_steps() -> None:
+    follower = Follower("api")
+    follower.see("Rollout", rollout(1, stableRS="", currentStepIndex=4), 100.0)
+    follower.see("Rollout", rollout(2, stableRS="new", currentStepIndex=4, phase="Healthy"), 103.0)
+    assert follower.state().phase == "promoted"
+
+
+def test_nothing_seen_is_unknown_and_an_unobserved_spec_waits() -> None:
+    follower = Follower("api")
+    assert follower.state().phase == "unknown"
+    follower.see("Rollout", rollout(1, observedGeneration="1", phase="Healthy"), 100.0)
+    assert follower.state().phase == "waiting"
+    other = rollout()
+    other["metadata"].update(name="other", uid="other")
+    assert follower.see("Rollout", other, 101.0) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("[0.98224]", "0.9822"), ("[0.5,NaN]", "0.5, nan"), ("[]", "no value"), (None, ""), ("abc", "abc"), ("1", "1")],
+)
+def test_values_to_read(text: str | None, shown: str) -> None:
+    assert show_value(text) == shown

@@ -1,0 +1,206 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The document, its lines, and the file."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
+from ansible_collections.lumen.airgap.plugins.module_utils.services.evidence import build, text, write
+from ansible_collections.lumen.airgap.tests.unit.fakes.clock import EPOCH
+
+
+def release(**changes: Any) -> dict[str, Any]:
+    return {
+        "id": "api-v1-1",
+        "run": "r1",
+        "app": "api",
+        "namespace": "lumen",
+        "version": "v1",
+        "started_at": "2026-01-01T00:00:00Z",
+        "finished_at": "2026-01-01T00:02:00Z",
+        "resumed": False,
+        "phase": "promoted",
+        "outcome": "promoted",
+        "reason": None,
+        "journal": [
+            {"phase": "acquired", "at": "2026-01-01T00:00:00Z", "run": "r1"},
+            {"phase": "pushed", "at": "2026-01-01T00:00:30Z", "run": "r1", "digest": "sha256:1", "bytes": 7},
+            {"phase": "step", "at": "2026-01-01T00:01:10Z", "run": "r1"},
+            {"phase": "promoted", "at": "2026-01-01T00:02:00Z", "run": "r1"},
+        ],
+        **changes,
+    }
+
+
+def canary(**changes: Any) -> dict[str, Any]:
+    return {
+        "outcome": "promoted",
+        "driver": "rollout",
+        "reason": "",
+        "image": "reg/api:v1",
+        "started_at": "2026-01-01T00:01:00Z",
+        "finished_at": "2026-01-01T00:01:50Z",
+        "steps": [{"index": 0, "kind": "setWeight", "weight": 20}],
+        "measurements": [{"run": "x", "metric": "m", "value": "[1]", "phase": "Successful"}],
+        "timeline": [
+            {"at": "2026-01-01T00:01:00Z", "text": "weight 20"},
+            {"at": "2026-01-01T00:01:50Z", "text": "Healthy"},
+        ],
+        "verified": {"hash": "abc", "endpoints": {"api": ["api-1"]}, "digests": []},
+        **changes,
+    }
+
+
+def test_a_promoted_release() -> None:
+    document = build(release(), canary(), EPOCH, digest="sha256:1", commit="4be01c9")
+    assert document == {
+        "release": "api-v1-1",
+        "app": "api",
+        "namespace": "lumen",
+        "version": "v1",
+        "outcome": "promoted",
+        "reason": "",
+        "driver": "rollout",
+        "started_at": "2026-01-01T00:00:00Z",
+        "finished_at": "2026-01-01T00:02:00Z",
+        "image": "reg/api:v1",
+        "digest": "sha256:1",
+        "commit": "4be01c9",
+        "steps": canary()["steps"],
+        "measurements": canary()["measurements"],
+        "timeline": [
+            {"at": "2026-01-01T00:00:00Z", "text": "acquired"},
+            {"at": "2026-01-01T00:00:30Z", "text": "pushed: digest sha256:1, bytes 7"},
+            {"at": "2026-01-01T00:01:00Z", "text": "weight 20"},
+            {"at": "2026-01-01T00:01:50Z", "text": "Healthy"},
+            {"at": "2026-01-01T00:02:00Z", "text": "promoted"},
+        ],
+        "verified": {"hash": "abc", "endpoints": {"api": ["api-1"]}, "digests": []},
+    }
+
+
+def test_lines_are_aligned_and_count_from_the_start() -> None:
+    document = build(release(), canary(reason="all checks passed"), EPOCH)
+    document["timeline"].append({"at": "2026-01-01T00:12:00Z", "text": "late"})
+    assert text(document) == [
+        "api v1: promoted after 2:00 (api-v1-1)",
+        "reason: all checks passed",
+        "   0:00  acquired",
+        "   0:30  pushed: digest sha256:1, bytes 7",
+        "   1:00  weight 20",
+        "   1:50  Healthy",
+        "   2:00  promoted",
+        "  12:00  late",
+    ]
+
+
+def test_a_journal_entry_may_bring_its_own_words() -> None:
+    journal = [{"phase": "pushed", "at": "2026-01-01T00:00:30Z", "run": "r1", "text": "3 tags pushed", "bytes": 7}]
+    assert build(release(journal=journal), {}, EPOCH)["timeline"] == [
+        {"at": "2026-01-01T00:00:30Z", "text": "3 tags pushed"}
+    ]
+
+
+def test_a_task_that_failed_before_the_canary() -> None:
+    document = build(release(outcome=None, finished_at=None), {"failed": True, "msg": "registry down"}, EPOCH + 60)
+    assert (document["outcome"], document["reason"]) == ("failed", "registry down")
+    assert document["finished_at"] == "2026-01-01T00:01:00Z"
+    assert (document["steps"], document["measurements"], document["verified"]) == ([], [], {})
+    assert document["driver"] == "rollout"
+
+
+@pytest.mark.parametrize(
+    ("claimed", "verified", "outcome"),
+    [
+        ("rolled_back", {"hash": "a", "endpoints": {"api": ["api-1"]}}, "rolled_back"),
+        ("rolled_back", {"hash": "a", "endpoints": {}}, "rolled_back"),
+        ("rolled_back", {"hash": "", "endpoints": {}}, "failed"),
+        ("rolled_back", {}, "failed"),
+        ("rolled_back", None, "failed"),
+        ("failed", {}, "failed"),
+        (None, {}, "failed"),
+        ("abandoned", {}, "failed"),
+    ],
+)
+def test_rolled_back_needs_a_verified_stable_version(claimed: Any, verified: Any, outcome: str) -> None:
+    result = canary(outcome=claimed, verified=verified)
+    assert build(release(outcome=claimed), result, EPOCH)["outcome"] == outcome
+
+
+def test_the_outcome_may_be_overridden() -> None:
+    assert build(release(), canary(), EPOCH, outcome="rolled_back")["outcome"] == "rolled_back"
+
+
+def test_the_file_is_named_after_the_release_and_readable(tmp_path: Path) -> None:
+    directory = tmp_path / "a" / "b"
+    document = build(release(), canary(), EPOCH)
+    old = os.umask(0o077)
+    try:
+        path, changed = write(str(directory), document)
+    finally:
+        os.umask(old)
+    assert (path, changed) == (str(directory / "api-v1-1.json"), True)
+    assert json.loads(Path(path).read_text()) == document
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o644
+
+
+def test_a_name_is_never_used_twice(tmp_path: Path) -> None:
+    (tmp_path / "api-v1-1.json").write_text("something else")
+    (tmp_path / "api-v1-2.json").mkdir()
+    os.symlink("/nowhere", tmp_path / "api-v1-3.json")
+    path, changed = write(str(tmp_path), build(release(), canary(), EPOCH))
+    assert (path, changed) == (str(tmp_path / "api-v1-4.json"), True)
+    assert (tmp_path / "api-v1-1.json").read_text() == "something else"
+
+
+def test_the_same_document_is_not_written_twice(tmp_path: Path) -> None:
+    document = build(release(), canary(), EPOCH)
+    first = write(str(tmp_path), document)
+    assert write(str(tmp_path), document) == (first[0], False)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_check_mode_names_the_file_and_writes_nothing(tmp_path: Path) -> None:
+    directory = tmp_path / "new"
+    document = build(release(), canary(), EPOCH)
+    assert write(str(directory), document, dry_run=True) == (str(directory / "api-v1-1.json"), True)
+    assert not directory.exists()
+    write(str(directory), document)
+    assert write(str(directory), document, dry_run=True) == (str(directory / "api-v1-1.json"), False)
+    other = build(release(), canary(reason="other"), EPOCH)
+    assert write(str(directory), other, dry_run=True) == (str(directory / "api-v1-2.json"), True)
+
+
+def test_a_directory_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AirgapError, match="cannot be written to"):
+        write(str(tmp_path / "file"), build(release(), canary(), EPOCH))
+
+
+def test_a_full_disk_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def __init__(self, descriptor: int, mode: str) -> None:
+            self.descriptor = descriptor
+
+        def __enter__(self) -> Full:
+            return self
+
+        def __exit__(self, *_exception: object) -> None:
+            os.close(self.descriptor)
+
+        def write(self, content: bytes) -> None:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fdopen", Full)
+    with pytest.raises(AirgapError, match="No space left"):
+        write(str(tmp_path), build(release(), canary(), EPOCH))
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,458 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who may release, and what the journal remembers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds import CONFIG_MAP, LEASE
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import Conflict, Unreachable
+from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
+from ansible_collections.lumen.airgap.plugins.module_utils.services import process, release_record
+from ansible_collections.lumen.airgap.plugins.module_utils.services.release_record import LeaseLost, Record
+from ansible_collections.lumen.airgap.tests.unit.fakes.clock import FakeClock
+from ansible_collections.lumen.airgap.tests.unit.fakes.kube import FakeSession
+
+HERE = {"host": "control", "boot": "b", "pid": 10, "start": 1, "machine": "m", "namespace": "n"}
+THERE = {**HERE, "pid": 20}
+
+
+@pytest.fixture(autouse=True)
+def living(monkeypatch: pytest.MonkeyPatch) -> dict[int, bool | None]:
+    """Which process ids are alive; None is unknown."""
+    pids: dict[int, bool | None] = {10: True, 20: True}
+    monkeypatch.setattr(process, "alive", lambda found: pids.get(found.get("pid", 0)))
+    return pids
+
+
+class App:
+    """The releases of one app."""
+
+    def __init__(self, session: FakeSession, clock: FakeClock) -> None:
+        self.session = session
+        self.clock = clock
+
+    def acquire(self, version: str = "v1", run: str = "r1", found: dict[str, Any] = HERE, **options: Any) -> Record:
+        return Record.acquire(self.session, self.clock, "lumen", "api", version, run, found, **options)  # type: ignore[arg-type]
+
+    def attach(self, release_id: str, run: str) -> Record:
+        return Record.attach(self.session, self.clock, "lumen", "api", release_id, run)  # type: ignore[arg-type]
+
+    def read(self) -> Record | None:
+        return Record.read(self.session, self.clock, "lumen", "api")  # type: ignore[arg-type]
+
+    @property
+    def lease(self) -> dict[str, Any]:
+        return self.session.get(LEASE, "api-release", "lumen")["spec"]
+
+    @property
+    def book(self) -> dict[str, Any]:
+        loaded: dict[str, Any] = json.loads(self.session.get(CONFIG_MAP, "api-release", "lumen")["data"]["journal"])
+        return loaded
+
+
+@pytest.fixture
+def app(session: FakeSession, clock: FakeClock) -> App:
+    return App(session, clock)
+
+
+def phases(record: Record) -> list[str]:
+    return [entry["phase"] for entry in record.journal]
+
+
+# The ordinary way
+
+
+def test_the_first_release(app: App) -> None:
+    record = app.acquire()
+    assert record.release_id == "api-v1-1"
+    assert (record.run, record.version, record.resumed, record.changed) == ("r1", "v1", False, True)
+    assert record.started_at == "2026-01-01T00:00:00Z"
+    assert record.journal == [{"phase": "acquired", "at": "2026-01-01T00:00:00Z", "run": "r1"}]
+    assert app.lease == {
+        "holderIdentity": "api-v1-1/r1",
+        "leaseDurationSeconds": 60,
+        "acquireTime": "2026-01-01T00:00:00.000000Z",
+        "renewTime": "2026-01-01T00:00:00.000000Z",
+        "leaseTransitions": 0,
+    }
+    annotations = app.session.get(LEASE, "api-release", "lumen")["metadata"]["annotations"]
+    assert json.loads(annotations["lumen.airgap/process"]) == HERE
+
+
+def test_a_longer_lease(app: App) -> None:
+    app.acquire(lease_seconds=900)
+    assert app.lease["leaseDurationSeconds"] == 900
+
+
+def test_notes_and_renewals(app: App) -> None:
+    record = app.acquire(lease_seconds=900)
+    app.clock.sleep(10)
+    record.note("built", image="api:v1")
+    assert record.journal[-1] == {"phase": "built", "at": "2026-01-01T00:00:10Z", "run": "r1", "image": "api:v1"}
+    assert record.phase == "built"
+    assert app.lease["renewTime"] == "2026-01-01T00:00:10.000000Z"
+    assert app.lease["leaseDurationSeconds"] == 900
+    app.clock.sleep(10.5)
+    record.renew()
+    assert app.lease["renewTime"] == "2026-01-01T00:00:20.500000Z"
+    assert app.lease["leaseDurationSeconds"] == 60
+
+
+def test_finish_writes_the_outcome_and_gives_the_lease_back(app: App) -> None:
+    record = app.acquire()
+    app.clock.sleep(100)
+    assert record.finish("rolled_back", "success-rate failed") is True
+    assert (record.outcome, record.reason, record.finished_at) == (
+        "rolled_back",
+        "success-rate failed",
+        "2026-01-01T00:01:40Z",
+    )
+    assert phases(record) == ["acquired", "rolled_back"]
+    assert "holderIdentity" not in app.lease
+    assert app.book["current"]["outcome"] == "rolled_back"
+
+
+def test_finishing_twice_changes_nothing(app: App) -> None:
+    record = app.acquire()
+    record.finish("promoted")
+    assert record.finish("promoted") is False
+    assert phases(record) == ["acquired", "promoted"]
+
+
+def test_the_next_release_counts_on_and_remembers_the_one_before(app: App) -> None:
+    app.acquire().finish("promoted", "all good")
+    record = app.acquire("v2", "r2")
+    assert record.release_id == "api-v2-2"
+    assert phases(record) == ["acquired"]
+    assert app.lease["leaseTransitions"] == 1
+    assert [(old["id"], old["outcome"]) for old in app.book["previous"]] == [("api-v1-1", "promoted")]
+
+
+def test_attach_gives_the_action_what_the_module_acquired(app: App) -> None:
+    acquired = app.acquire()
+    record = app.attach(acquired.release_id, "r1")
+    assert (record.version, record.resumed, phases(record)) == ("v1", False, ["acquired"])
+    record.note("canary")
+    assert phases(app.attach(acquired.release_id, "r1")) == ["acquired", "canary"]
+
+
+def test_read(app: App) -> None:
+    assert app.read() is None
+    app.acquire()
+    latest = app.read()
+    assert latest is not None
+    assert latest.as_dict() == {
+        "id": "api-v1-1",
+        "run": "r1",
+        "app": "api",
+        "namespace": "lumen",
+        "version": "v1",
+        "started_at": "2026-01-01T00:00:00Z",
+        "finished_at": None,
+        "resumed": False,
+        "phase": "acquired",
+        "outcome": None,
+        "reason": None,
+        "journal": [{"phase": "acquired", "at": "2026-01-01T00:00:00Z", "run": "r1"}],
+    }
+
+
+# Again with the same version
+
+
+def test_a_promoted_version_is_not_released_again(app: App) -> None:
+    app.acquire().finish("promoted")
+    writes = len(app.session.bodies)
+    record = app.acquire(run="r2", found=THERE)
+    assert (record.release_id, record.outcome, record.changed) == ("api-v1-1", "promoted", False)
+    assert phases(record) == ["acquired", "promoted"]
+    assert len(app.session.bodies) == writes
+
+
+def test_a_rolled_back_version_needs_retry(app: App) -> None:
+    app.acquire().finish("rolled_back", "too many errors")
+    with pytest.raises(AirgapError) as caught:
+        app.acquire(run="r2")
+    assert "api-v1-1: too many errors" in caught.value.message
+    assert "set retry" in caught.value.message
+    record = app.acquire(run="r2", retry=True)
+    assert (record.release_id, record.resumed) == ("api-v1-2", False)
+
+
+def test_a_rolled_back_version_needs_retry_after_another_release_too(app: App) -> None:
+    app.acquire().finish("rolled_back")
+    app.acquire("v2").finish("promoted")
+    with pytest.raises(AirgapError, match="rolled back before"):
+        app.acquire("v1")
+
+
+def test_a_version_that_never_reached_the_cluster_may_simply_be_tried_again(app: App) -> None:
+    app.acquire().finish("failed", "registry down")
+    assert app.acquire(run="r2").release_id == "api-v1-2"
+
+
+def test_an_older_version_may_be_released_again(app: App) -> None:
+    app.acquire().finish("promoted")
+    app.acquire("v2").finish("promoted")
+    assert app.acquire("v1").release_id == "api-v1-3"
+
+
+# After a killed run
+
+
+def test_a_run_whose_process_is_dead_is_taken_over_at_once(app: App, living: dict[int, bool | None]) -> None:
+    app.acquire().note("built")
+    living[10] = False
+    app.clock.sleep(1)
+    record = app.acquire(run="r2", found=THERE)
+    assert (record.release_id, record.run, record.resumed) == ("api-v1-1", "r2", True)
+    assert phases(record) == ["acquired", "built", "resumed"]
+    assert record.journal[-1]["taken_from"] == "api-v1-1/r1"
+    assert app.lease["holderIdentity"] == "api-v1-1/r2"
+    assert app.lease["leaseTransitions"] == 1
+    assert app.attach("api-v1-1", "r2").resumed
+
+
+@pytest.mark.parametrize("life", [True, None])
+def test_a_run_that_lives_or_may_live_is_taken_over_once_its_lease_has_expired(
+    app: App, living: dict[int, bool | None], life: bool | None
+) -> None:
+    app.acquire()
+    living[10] = life
+    app.clock.sleep(59)
+    with pytest.raises(AirgapError) as caught:
+        app.acquire(run="r2", found=THERE)
+    message = caught.value.message
+    assert "belongs to api-v1-1/r1 (process 10 on control)" in message
+    assert "last renewed 59 s ago at 2026-01-01T00:00:00Z, held for another 1 s" in message
+    assert "force_unlock" in message
+    assert caught.value.details["holder"] == "api-v1-1/r1"
+    app.clock.sleep(1)
+    assert app.acquire(run="r2", found=THERE).resumed
+
+
+def test_another_version_is_refused_even_after_the_lease_has_expired(app: App, living: dict[int, bool | None]) -> None:
+    app.acquire()
+    living[10] = False
+    app.clock.sleep(600)
+    with pytest.raises(AirgapError) as caught:
+        app.acquire("v2", "r2", THERE)
+    assert "v2 of api cannot be released" in caught.value.message
+    assert "api-v1-1/r1" in caught.value.message
+    assert "expired 540 s ago" in caught.value.message
+    assert "run that release again" in caught.value.message
+
+
+def test_force_unlock_takes_the_same_release_from_a_living_run(app: App) -> None:
+    app.acquire()
+    record = app.acquire(run="r2", found=THERE, force_unlock=True)
+    assert (record.release_id, record.resumed) == ("api-v1-1", True)
+
+
+def test_force_unlock_gives_another_release_up(app: App) -> None:
+    app.acquire()
+    record = app.acquire("v2", "r2", THERE, force_unlock=True)
+    assert (record.release_id, record.resumed) == ("api-v2-2", False)
+    assert app.book["previous"][0]["outcome"] == "abandoned"
+    assert record.journal[0]["taken_from"] == "api-v1-1/r1"
+
+
+def test_a_run_that_acquires_twice_keeps_what_it_has(app: App) -> None:
+    app.acquire()
+    app.clock.sleep(30)
+    again = app.acquire(run="made-up", lease_seconds=90)
+    assert (again.run, again.resumed, again.changed) == ("r1", False, False)
+    assert phases(again) == ["acquired"]
+    assert app.lease["renewTime"] == "2026-01-01T00:00:30.000000Z"
+    assert app.lease["leaseDurationSeconds"] == 90
+    assert app.lease["leaseTransitions"] == 0
+
+
+def test_runs_without_a_known_process_are_told_apart_by_their_names(app: App) -> None:
+    app.acquire(found={})
+    assert app.acquire(found={}).changed is False
+    with pytest.raises(AirgapError, match="belongs to api-v1-1/r1, last renewed"):
+        app.acquire(run="r2", found={})
+
+
+def test_killed_between_lease_and_journal(app: App, living: dict[int, bool | None]) -> None:
+    app.acquire().finish("promoted")
+    killer = app.session.replace
+    count = 0
+
+    def dies_at_the_journal(body: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == 2:
+            raise KeyboardInterrupt
+        return killer(body)
+
+    app.session.replace = dies_at_the_journal  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        app.acquire("v2", "r2")
+    app.session.replace = killer  # type: ignore[method-assign]
+    with pytest.raises(AirgapError, match="api-v2-2/r2"):
+        app.acquire("v3", "r3", THERE)
+    living[10] = False
+    record = app.acquire("v2", "r4", THERE)
+    assert (record.release_id, record.resumed, phases(record)) == ("api-v2-2", False, ["acquired"])
+
+
+def test_killed_between_outcome_and_giving_the_lease_back(app: App) -> None:
+    record = app.acquire()
+    record._lock.release = lambda identity: None  # type: ignore[method-assign]
+    record.finish("rolled_back")
+    assert app.lease["holderIdentity"] == "api-v1-1/r1"
+    assert app.acquire("v2", "r2", THERE).release_id == "api-v2-2"
+
+
+def test_a_deleted_lease_frees_the_release(app: App) -> None:
+    app.acquire()
+    app.session.delete(LEASE, "api-release", "lumen")
+    assert app.acquire(run="r2", found=THERE).resumed
+
+
+# What a run that lost its Lease may do
+
+
+def test_a_run_that_was_replaced_stops(app: App) -> None:
+    old = app.acquire()
+    app.acquire(run="r2", found=THERE, force_unlock=True)
+    for action in (old.renew, lambda: old.note("x"), lambda: old.finish("promoted")):
+        with pytest.raises(LeaseLost, match="no longer held by api-v1-1/r1: it belongs to api-v1-1/r2"):
+            action()
+    with pytest.raises(LeaseLost):
+        app.attach("api-v1-1", "r1")
+    assert app.book["current"]["outcome"] is None
+
+
+def test_a_run_whose_lease_was_deleted_stops(app: App) -> None:
+    record = app.acquire()
+    app.session.delete(LEASE, "api-release", "lumen")
+    with pytest.raises(LeaseLost, match="nobody holds it"):
+        record.renew()
+
+
+def test_an_expired_lease_that_nobody_took_is_still_ours(app: App) -> None:
+    record = app.acquire()
+    app.clock.sleep(500)
+    record.renew()
+    assert app.lease["renewTime"] == "2026-01-01T00:08:20.000000Z"
+
+
+# Conflicts and failures
+
+
+def test_a_race_for_the_lease_is_decided_anew(app: App) -> None:
+    app.acquire().finish("promoted")
+    replace = app.session.replace
+
+    def first_somebody_else(body: Any) -> Any:
+        app.session.replace = replace  # type: ignore[method-assign]
+        app.acquire("v9", "r9", THERE)
+        return replace(body)
+
+    app.session.replace = first_somebody_else  # type: ignore[method-assign]
+    with pytest.raises(AirgapError, match="belongs to api-v9-2/r9"):
+        app.acquire("v2", "r2")
+
+
+def test_a_race_for_the_first_lease(app: App) -> None:
+    app.session.fail_next("create", Conflict("it exists", 409, "AlreadyExists"))
+    assert app.acquire().release_id == "api-v1-1"
+
+
+def test_a_renewal_survives_conflicts_but_not_for_ever(app: App) -> None:
+    record = app.acquire()
+    app.session.fail_next("replace", Conflict("changed", 409), times=2)
+    record.renew()
+    app.session.fail_next("replace", Conflict("changed", 409), times=5)
+    with pytest.raises(AirgapError, match="all the time"):
+        record.renew()
+
+
+def test_an_api_server_that_is_away_is_the_callers_to_wait_for(app: App) -> None:
+    record = app.acquire()
+    app.session.fail_next("replace", Unreachable("no answer"))
+    with pytest.raises(Unreachable):
+        record.renew()
+    record.renew()
+
+
+def test_a_renewal_is_one_request_as_long_as_nobody_else_writes(app: App) -> None:
+    record = app.acquire()
+    record.renew()
+    before = len(app.session.calls)
+    record.renew()
+    assert [call[0] for call in app.session.calls[before:]] == ["replace"]
+
+
+def test_check_mode_decides_and_refuses_and_writes_nothing(app: App) -> None:
+    record = app.acquire(dry_run=True)
+    assert (record.release_id, record.changed, record.journal) == ("api-v1-1", True, [])
+    assert app.session.bodies == []
+    app.acquire()
+    with pytest.raises(AirgapError, match="belongs to"):
+        app.acquire("v2", "r2", THERE, dry_run=True)
+
+
+@pytest.mark.parametrize("version", ["", "../x", "v1/2", "v 1", "-v1", "x" * 129])
+def test_a_version_that_cannot_be_one(app: App, version: str) -> None:
+    with pytest.raises(AirgapError, match="cannot be a version"):
+        app.acquire(version)
+
+
+def test_a_journal_that_was_broken_by_hand(app: App) -> None:
+    app.acquire()
+    app.session.edit(CONFIG_MAP, "api-release", "lumen", {"data": {"journal": "{oops"}})
+    with pytest.raises(AirgapError, match=r"ConfigMap lumen/api-release: data\.journal is not what was written"):
+        app.acquire()
+
+
+def test_a_process_annotation_that_was_broken_by_hand_leaves_the_time_to_tell(app: App) -> None:
+    app.acquire()
+    broken = {"metadata": {"annotations": {"lumen.airgap/process": "[]"}}}
+    app.session.edit(LEASE, "api-release", "lumen", broken)
+    with pytest.raises(AirgapError, match="belongs to api-v1-1/r1, last"):
+        app.acquire(run="r2", found=THERE)
+
+
+# Bounds
+
+
+def test_the_journal_keeps_the_last_entries(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert release_record._ENTRIES == 500
+    monkeypatch.setattr(release_record, "_ENTRIES", 10)
+    record = app.acquire()
+    for number in range(20):
+        record.note("tick", number=number)
+    assert [entry["number"] for entry in app.book["entries"]] == list(range(10, 20))
+    assert len(record.journal) == 10
+
+
+def test_the_journal_fits_into_a_config_map(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(release_record, "_BYTES", 4000)
+    record = app.acquire()
+    for number in range(30):
+        record.note("big", number=number, text="x" * 500)
+    text = app.session.get(CONFIG_MAP, "api-release", "lumen")["data"]["journal"]
+    assert len(text) <= 4000
+    assert app.book["entries"][-1]["number"] == 29
+
+
+def test_twenty_releases_are_remembered(app: App) -> None:
+    for number in range(25):
+        app.acquire(f"v{number}").finish("promoted")
+    assert [old["version"] for old in app.book["previous"]] == [f"v{number}" for number in range(23, 3, -1)]
+    assert app.book["number"] == 25
+
+
+def test_an_unknown_outcome_is_a_mistake_of_the_caller(app: App) -> None:
+    with pytest.raises(ValueError, match="great"):
+        app.acquire().finish("great")

@@ -1,0 +1,63 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The module around the evidence service, and its docs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
+from ansible_collections.lumen.airgap.plugins.modules import evidence as module
+from ansible_collections.lumen.airgap.tests.unit.fakes.clock import EPOCH
+
+RELEASE = {
+    "id": "api-v1-1",
+    "app": "api",
+    "namespace": "lumen",
+    "version": "v1",
+    "started_at": "2026-01-01T00:00:00Z",
+    "finished_at": "2026-01-01T00:02:00Z",
+    "outcome": "promoted",
+    "journal": [{"phase": "acquired", "at": "2026-01-01T00:00:00Z", "run": "r1"}],
+}
+
+
+def params(directory: Path, **changes: Any) -> dict[str, Any]:
+    defaults = {name: option.get("default") for name, option in module.ARGUMENT_SPEC.items()}
+    return {**defaults, "directory": str(directory), "release": RELEASE, **changes}
+
+
+def test_writes_and_returns_the_document(tmp_path: Path) -> None:
+    result = module.evidence(params(tmp_path, image="reg/api:v1"), EPOCH, dry_run=False)
+    assert result["changed"]
+    assert result["path"] == str(tmp_path / "api-v1-1.json")
+    assert json.loads(Path(result["path"]).read_text()) == result["evidence"]
+    assert result["text"] == ["api v1: promoted after 2:00 (api-v1-1)", "  0:00  acquired"]
+    assert module.evidence(params(tmp_path, image="reg/api:v1"), EPOCH + 9, dry_run=False)["changed"] is False
+
+
+def test_check_mode_writes_nothing(tmp_path: Path) -> None:
+    assert module.evidence(params(tmp_path / "new"), EPOCH, dry_run=True)["changed"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_something_else_than_a_release_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AirgapError, match="lacks app, namespace, version: give what release_record returned"):
+        module.evidence(params(tmp_path, release={"id": "x"}), EPOCH, dry_run=False)
+
+
+def test_return_documents_what_is_returned(tmp_path: Path) -> None:
+    result = module.evidence(params(tmp_path), EPOCH, dry_run=True)
+    documented = yaml.safe_load(module.RETURN)
+    assert set(result) - {"changed"} == set(documented)
+    assert set(result["evidence"]) == set(documented["evidence"]["contains"])
+
+
+def test_every_option_is_documented() -> None:
+    assert set(yaml.safe_load(module.DOCUMENTATION)["options"]) == set(module.ARGUMENT_SPEC)

@@ -1,0 +1,92 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""States of the module, and its docs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds import LEASE
+from ansible_collections.lumen.airgap.plugins.module_utils.services import process
+from ansible_collections.lumen.airgap.plugins.module_utils.services.release_record import LeaseLost
+from ansible_collections.lumen.airgap.plugins.modules import release_record as module
+from ansible_collections.lumen.airgap.tests.unit.fakes.clock import FakeClock
+from ansible_collections.lumen.airgap.tests.unit.fakes.kube import FakeSession
+
+HERE = {"host": "control", "boot": "b", "pid": 10, "start": 1}
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "find", lambda: dict(HERE))
+    monkeypatch.setattr(process, "alive", lambda _process: True)
+
+
+@pytest.fixture
+def call(session: FakeSession, clock: FakeClock) -> Any:
+    def run(dry_run: bool = False, **params: Any) -> dict[str, Any]:
+        defaults = {name: option.get("default") for name, option in module.ARGUMENT_SPEC.items()}
+        given = {**defaults, "app": "api", "namespace": "lumen", **params}
+        return module.record(given, session, clock, dry_run)  # type: ignore[arg-type]
+
+    return run
+
+
+def test_the_life_of_a_release(call: Any, session: FakeSession, clock: FakeClock) -> None:
+    acquired = call(version="v1", lease_seconds=900)
+    assert acquired["changed"]
+    release = {key: acquired["release"][key] for key in ("id", "run")}
+    assert release["id"] == "api-v1-1"
+    assert len(release["run"]) == 8
+
+    assert call(version="v1")["changed"] is False
+
+    clock.sleep(5)
+    assert call(state="renewed", release=release, lease_seconds=30)["changed"] is False
+    assert session.get(LEASE, "api-release", "lumen")["spec"]["leaseDurationSeconds"] == 30
+
+    noted = call(state="noted", release=release, phase="built", data={"image": "api:v1"})
+    assert noted["changed"]
+    assert noted["release"]["phase"] == "built"
+    assert noted["release"]["journal"][-1]["image"] == "api:v1"
+
+    finished = call(state="finished", release=release, outcome="promoted", reason="fine")
+    assert finished["changed"]
+    assert (finished["release"]["outcome"], finished["release"]["reason"]) == ("promoted", "fine")
+
+    again = call(version="v1")
+    assert (again["changed"], again["release"]["outcome"]) == (False, "promoted")
+    assert call(state="read")["release"]["outcome"] == "promoted"
+
+
+def test_read_before_there_was_a_release(call: Any) -> None:
+    assert call(state="read") == {"changed": False, "release": {}}
+
+
+def test_somebody_who_does_not_hold_it(call: Any) -> None:
+    call(version="v1")
+    with pytest.raises(LeaseLost):
+        call(state="noted", release={"id": "api-v1-1", "run": "other"}, phase="x")
+
+
+def test_check_mode_writes_nothing(call: Any, session: FakeSession) -> None:
+    assert call(dry_run=True, version="v1")["release"]["id"] == "api-v1-1"
+    release = {"id": "api-v1-1", "run": "r"}
+    assert call(dry_run=True, state="renewed", release=release)["changed"] is False
+    assert call(dry_run=True, state="noted", release=release, phase="x") == {"changed": True, "release": {}}
+    assert call(dry_run=True, state="finished", release=release, outcome="promoted")["changed"] is True
+    assert session.bodies == []
+
+
+def test_return_documents_what_is_returned(call: Any) -> None:
+    documented = yaml.safe_load(module.RETURN)["release"]["contains"]
+    assert set(call(version="v1")["release"]) == set(documented)
+
+
+def test_every_option_is_documented() -> None:
+    options = yaml.safe_load(module.DOCUMENTATION)["options"]
+    assert set(options) | {"kubeconfig", "context"} == set(module.ARGUMENT_SPEC)
