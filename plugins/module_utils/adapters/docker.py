@@ -172,7 +172,9 @@ class Docker:
     def publisher(self, port: int) -> str | None:
         """The name of the running container that publishes a TCP port of the host."""
         for container in self._client.containers():
-            if any(item.get("PublicPort") == port and item.get("Type") == "tcp" for item in container["Ports"]):
+            if any(
+                item.get("PublicPort") == port and item.get("Type") == "tcp" for item in container.get("Ports") or []
+            ):
                 return str(container["Names"][0]).lstrip("/")
         return None
 
