@@ -86,7 +86,7 @@ def unhealthy() -> str | None:
             return f"{name} is {state(name) or 'not there'}"
     if attempt([str(LOCAL / "bin" / "kubectl"), "get", "--raw", "/readyz"], timeout=20).returncode != 0:
         return "the API server is not ready"
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     started = {name: _time(started_at(name)) for name in NODES}
     answers = json.loads(kubectl("get", "nodes,leases", "-n", "kube-node-lease", "-o", "json", timeout=20))["items"]
     ready = {item["metadata"]["name"] for item in answers if item["kind"] == "Node" and _is_ready(item)}

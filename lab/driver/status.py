@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from . import cluster, host
 from .nodes import state
@@ -45,12 +46,13 @@ def _pods() -> str:
         meta = item["metadata"]
         where = item["spec"].get("nodeName", "unscheduled")
         rows.append((meta["namespace"], meta["name"], ready, item["status"].get("phase", "?"), where))
-    widths = [max(len(row[column]) for row in rows) for column in range(5)] if rows else []
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in sorted(rows)) + "\n"
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in sorted(rows)]
+    return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
 def _memory() -> float:
     """Memory that this machine cannot give away, in GiB."""
-    words = [line.split() for line in open("/proc/meminfo", encoding="ascii")]
+    words = [line.split() for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines()]
     values = {name.rstrip(":"): int(value) for name, value, *_unit in words}
     return (values["MemTotal"] - values["MemAvailable"]) / (1 << 20)

@@ -33,7 +33,7 @@ def pod(namespace: str, name: str, node: str) -> dict[str, object]:
 
 
 @pytest.fixture
-def pods(namespace: str) -> Iterator[dict[str, str]]:
+def pods(namespace: str) -> dict[str, str]:
     """Two pods on different nodes and a Service before the server: {"namespace", "pod", "service"} addresses."""
     from driver.cluster import kubectl
 
@@ -47,7 +47,7 @@ def pods(namespace: str) -> Iterator[dict[str, str]]:
     kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
     kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/server", "pod/client", "--timeout=60s", timeout=90)
     answer = json.loads(kubectl("get", "-n", namespace, "pod/server", "service/server", "-o", "json"))["items"]
-    yield {
+    return {
         "namespace": namespace,
         "pod": f"http://{answer[0]['status']['podIP']}:8080",
         "service": f"http://{answer[1]['spec']['clusterIP']}",

@@ -155,9 +155,7 @@ class FakeRollouts:
         if ready and stable:
             self._scale(rollout, stable, counts.stable)
         available = counts.stable + (counts.canary if ready else 0)
-        self._status(
-            replicas=counts.canary + counts.stable, updatedReplicas=counts.canary, availableReplicas=available
-        )
+        self._status(replicas=counts.canary + counts.stable, updatedReplicas=counts.canary, availableReplicas=available)
         return ready
 
     def _finish(self, rollout: dict[str, Any], image: str) -> None:

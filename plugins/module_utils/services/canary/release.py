@@ -482,9 +482,7 @@ class Release:
                 found.append({"run": f"gate-{hash}-{index}", **kept})
         return sorted(found, key=lambda each: str(each["at"]))
 
-    def _result(
-        self, outcome: str, reason: str, situation: Situation, verification: Verification
-    ) -> dict[str, Any]:
+    def _result(self, outcome: str, reason: str, situation: Situation, verification: Verification) -> dict[str, Any]:
         self._catch_up()
         self._say(outcome + (f": {reason}" if reason else ""))
         self._note(ENDED, f"{outcome}: {reason}", outcome=outcome)

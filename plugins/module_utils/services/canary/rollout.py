@@ -362,5 +362,3 @@ def _digests(pods: Sequence[Mapping[str, Any]], container: str) -> list[str]:
         if status.get("name") == container and status.get("imageID")
     }
     return sorted(found)
-
-

@@ -70,9 +70,7 @@ class Lab:
     def after(self, seconds: float, call: Callable[[], Any]) -> None:
         self.clock.at(self.clock.time() - self.clock.start + seconds, call)
 
-    def release(
-        self, image: str = NEW, gate: bool = False, record: Record | None = None, **options: Any
-    ) -> Release:
+    def release(self, image: str = NEW, gate: bool = False, record: Record | None = None, **options: Any) -> Release:
         self.out = FakeStream()
         own = OwnGate(self._load, self._query) if gate else None
         return Release(
