@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 import time
@@ -49,7 +50,8 @@ def main() -> int:
     started = time.perf_counter()
     measurements = sum(virtual_run(values).taken for _run in range(RUNS))
     seconds = time.perf_counter() - started
-    print(f"{RUNS} virtual runs, {measurements} measurements: {seconds:.2f} s (limit {LIMIT:.0f} s)")
+    name = f"{RUNS:,} virtual runs, {measurements:,} measurements"
+    print(json.dumps({"name": name, "value": round(seconds, 2), "unit": "s", "limit": LIMIT}))
     return 0 if seconds < LIMIT else 1
 
 
