@@ -2,6 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+"""The way of a container from any state into any other, run twice and foreseen by check mode."""
+
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,0 +1,60 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The module registry through its arguments and results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible.module_utils import basic
+from ansible_collections.lumen.airgap.plugins.modules import registry
+from ansible_collections.lumen.airgap.tests.unit.fakes.docker import FakeDockerClient
+from ansible_collections.lumen.airgap.tests.unit.fakes.registry import FakeRegistry
+from ansible_collections.lumen.airgap.tests.unit.modules.conftest import Run
+
+
+def test_registry_starts_and_says_so(
+    run: Run,
+    fake_docker: FakeDockerClient,
+    fake_registry: FakeRegistry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake_docker.build("lumen-airgap/registry:3.1.2", [b"registry"])
+    monkeypatch.setattr(registry.Node, "port_free", lambda self, port: True)
+    # A slash at the end must not make the next run see another path.
+    paths = {"storage_path": f"{tmp_path}/data/", "config_path": f"{tmp_path}/config.yml"}
+    foreseen = run(registry, check=True, **paths)
+    result = run(registry, **paths)
+    assert result["actions"] == foreseen["actions"] == ["write configuration", "create", "start"]
+    assert result["diff"] == foreseen["diff"]
+    assert not run(registry, **paths)["changed"]
+    assert run(registry, state="absent", **paths)["container"] is None
+
+
+def test_registry_fails_with_the_log(
+    run: Run,
+    fake_docker: FakeDockerClient,
+    fake_registry: FakeRegistry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake_docker.build("lumen-airgap/registry:3.1.2", [b"registry"])
+    fake_docker.log = b"panic: no storage\n"
+    fake_registry.break_with("GET", "/v2/", 503)
+    monkeypatch.setattr(registry.Node, "port_free", lambda self, port: True)
+    result = run(registry, wait_timeout=0, storage_path=f"{tmp_path}/data", config_path=f"{tmp_path}/config.yml")
+    assert result["failed"]
+    assert result["log"] == ["panic: no storage"]
+    assert "503" in result["last_answer"]
+    assert result["container"]["status"] == "running"
+
+
+def test_a_missing_library_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "DOCKER_TRACEBACK", "ImportError: No module named docker")
+    result = run(registry)
+    assert result["failed"]
+    assert basic.missing_required_lib("docker").split(" on ")[0] in result["msg"]
