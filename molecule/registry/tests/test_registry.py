@@ -4,8 +4,6 @@
 
 """What the scenario left on node-1, seen without our own modules: through Docker's client and curl."""
 
-# ruff: noqa: S101 - tests assert
-
 from __future__ import annotations
 
 import json
