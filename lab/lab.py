@@ -46,9 +46,7 @@ def up() -> None:
     with host.lock():
         builder = _nodes()
         try:
-            if (paths.LOCAL / "bin" / "kubectl").exists() and cluster.unhealthy() is None:
-                cluster.adopt(builder)
-            else:
+            if not cluster.adopt(builder):
                 cluster.bring_up(builder)
         finally:
             builder.stop()

@@ -65,9 +65,12 @@ def bring_up(builder: Builder) -> None:
         wait_for("the cluster", unhealthy, deadline=240, every=1)
 
 
-def adopt(builder: Builder) -> None:
-    """Give this clone its kubeconfig and kubectl of the running lab."""
+def adopt(builder: Builder) -> bool:
+    """Give this clone its kubeconfig and kubectl of a live cluster; False when there is none to adopt."""
+    if not _exists("node-1", _DONE):
+        return False
     _local_files(builder)
+    return unhealthy() is None
 
 
 def kubectl(*words: str, timeout: float = 60, stdin: str | None = None) -> str:

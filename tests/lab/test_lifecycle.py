@@ -37,10 +37,7 @@ def test_a_second_clone_adopts_the_running_lab(tmp_path: Path) -> None:
     from driver.nodes import started_at
 
     before = {name: started_at(name) for name in ("node-1", "node-2")}
-    for name in ("lab", "plugins", "roles", "playbooks", "inventories"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    for name in ("requirements-node.txt", "ansible.cfg"):
-        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "lab", tmp_path / "lab")
     up(tmp_path)
     assert {name: started_at(name) for name in before} == before
     nodes = command([str(tmp_path / ".lab" / "bin" / "kubectl"), "get", "nodes", "-o", "name"])
