@@ -101,7 +101,7 @@ class Docker:
                     failure = line.get("error") or line.get("message")
                     if failure:
                         raise DockerError(f"Docker cannot load {archive}: {failure}")
-                    kind, _, name = str(line.get("stream", "")).strip().partition(": ")
+                    kind, _colon, name = str(line.get("stream", "")).strip().partition(": ")
                     if kind in ("Loaded image", "Loaded image ID"):
                         names.append(name)
         except OSError as error:

@@ -331,7 +331,7 @@ def _labels(manifest: Manifest, repository: str, registry: Registry) -> dict[str
             if child is None:
                 return {}
             manifest = child
-        _, blobs = image.parts(manifest.parsed(), manifest.media_type)
+        _children, blobs = image.parts(manifest.parsed(), manifest.media_type)
     except (image.ImageError, ValueError) as error:
         raise AirgapError(f"{registry.host}/{repository}: {manifest.digest} cannot be understood: {error}") from error
     config = registry.read_config(repository, blobs[0].digest)

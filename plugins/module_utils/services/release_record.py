@@ -360,7 +360,7 @@ class _Lock:
         identity = spec.get("holderIdentity") or ""
         if not identity:
             return None
-        release_id, _, run = identity.partition("/")
+        release_id, _slash, run = identity.partition("/")
         renewed = parse_rfc3339(spec["renewTime"]) if spec.get("renewTime") else 0.0
         return Holder(release_id, run, renewed, renewed + spec.get("leaseDurationSeconds", 0), self._process())
 

@@ -18,6 +18,9 @@ from .lexer import ExpressionError, NotSupportedError
 
 __all__ = ["Condition", "ExpressionError", "NotSupportedError", "Value", "compile_condition", "lint", "type_of"]
 
+# In Python a bool is an int, in the language it is not: types are compared exactly.
+# pylint: disable=unidiomatic-typecheck
+
 # A measurement: a Prometheus vector's values in order, or a scalar.
 Value = Union[list[float], float]
 

@@ -15,6 +15,9 @@ from typing import Any, Callable
 
 from .lexer import ExpressionError
 
+# In Python a bool is an int, in the language it is not: types are compared exactly.
+# pylint: disable=unidiomatic-typecheck
+
 # A condition costs some ten steps, one over a thousand series some ten thousand. Argo has no such
 # limit: nested loops over a long vector would keep it busy for hours.
 MAX_STEPS = 1_000_000
@@ -210,7 +213,7 @@ def divide(left: Any, right: Any) -> float:
 def modulo(left: Any, right: Any) -> int:
     """Integers only; the sign is the dividend's."""
     if type(left) is not int or type(right) is not int:
-        raise _mismatch("%", left, right)
+        raise _mismatch("%", left, right)  # pylint: disable=raising-format-tuple
     if right == 0:
         raise ExpressionError("integer divide by zero")
     rest = abs(left) % abs(right)

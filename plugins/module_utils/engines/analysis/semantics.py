@@ -16,6 +16,9 @@ from typing import Any, Callable
 from . import machine
 from .lexer import ExpressionError, NotSupportedError, Token, error_at
 
+# In Python a bool is an int, in the language it is not: types are compared exactly.
+# pylint: disable=unidiomatic-typecheck
+
 NIL = "<nil>"
 BOOL = "bool"
 INT = "int"
