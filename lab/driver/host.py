@@ -48,7 +48,7 @@ _SYSCTLS: dict[str, str | None] = {
     "kernel.keys.root_maxbytes": None,
 }
 _CGROUPS = Path("/sys/fs/cgroup")
-_RECORD = STATE / "host.json"
+RECORD = STATE / "host.json"
 ENGINE_PID = STATE / "dockerd.pid"
 
 
@@ -84,7 +84,7 @@ def prepare() -> None:
     record = _read_record()
     record.setdefault("sysctls", {name: value for name in _SYSCTLS if (value := _sysctl(name)) is not None})
     record.setdefault("routes", [route for route in _BLACKHOLES if not _blackhole(route)])
-    write_atomically(_RECORD, json.dumps(record, indent=2))
+    write_atomically(RECORD, json.dumps(record, indent=2))
     ensure_blackholes()
     _ensure_engine()
     for name, value in _SYSCTLS.items():
@@ -150,14 +150,14 @@ def restore() -> None:
     for name, value in record.get("sysctls", {}).items():
         if _sysctl(name) != value:
             _set_sysctl(name, value)
-    _RECORD.unlink(missing_ok=True)
+    RECORD.unlink(missing_ok=True)
 
 
 def _ensure_engine() -> None:
     if engine_answers():
         return
     if not Path("/usr/sbin/dockerd").exists():
-        raise LabError("there is no Docker engine at /usr/sbin/dockerd; `make deps` installs Debian's docker.io")
+        raise LabError("there is no Docker engine at /usr/sbin/dockerd; `make lab` installs Debian's docker.io")
     log = STATE / "dockerd.log"
     # A dead engine leaves its pid files, and a new one refuses to start when the number lives again elsewhere.
     for stale in (ENGINE_PID, Path("/run/docker/containerd/containerd.pid")):
@@ -236,5 +236,5 @@ def _remove_cgroup(path: Path) -> None:
 
 def _read_record() -> dict[str, Any]:
     with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-        return dict(json.loads(_RECORD.read_text()))
+        return dict(json.loads(RECORD.read_text()))
     return {}

@@ -55,7 +55,9 @@ def attempt(
     except subprocess.TimeoutExpired as error:
         raise LabError(f"`{' '.join(argv)}` did not end within {timeout:.0f} s") from error
     except FileNotFoundError as error:
-        raise LabError(f"`{argv[0]}` is not installed; `make deps` installs what the lab needs") from error
+        raise LabError(
+            f"`{argv[0]}` is not installed; `make lab` installs what the lab needs, this program alone does not"
+        ) from error
 
 
 def write_atomically(path: Path, data: str, mode: int = 0o644) -> None:

@@ -93,3 +93,20 @@ def _engine() -> int:
 def _parent(pid: int) -> int:
     stat = Path(f"/proc/{pid}/stat").read_text()
     return int(stat[stat.rindex(")") + 2 :].split()[1])
+
+
+def test_down_puts_the_machine_back_and_up_builds_from_the_cache() -> None:
+    """Routes, settings and engine as they were before; nothing left but the cache and the reports."""
+    from driver import host
+
+    record = json.loads(host.RECORD.read_text())
+    done = command([sys.executable, str(ROOT / "lab" / "lab.py"), "down"], timeout=180)
+    assert done.returncode == 0, done.stdout + done.stderr
+    routes = command(["ip", "route", "show"]).stdout
+    assert not [route for route in record["routes"] if route in routes]
+    now = {name: (Path("/proc/sys") / name.replace(".", "/")).read_text().strip() for name in record["sysctls"]}
+    assert now == record["sysctls"]
+    assert not host.engine_answers()
+    assert not Path(f"/sys/class/net/{host.BRIDGE}").exists()
+    assert not (ROOT / ".lab" / "kubeconfig").exists()
+    up()

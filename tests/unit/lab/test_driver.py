@@ -1,0 +1,143 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The lab's driver where it can be tested without a lab: build cache, waits, steps, content."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "lab"))
+
+from driver import build, images, paths, report, shell  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Row:
+    """A program that is made by writing a file, and counts how often."""
+
+    name: str
+    text: str = "1"
+    fails: bool = False
+    made: list[str] = field(default_factory=list, compare=False)
+    component: str = "kubernetes"
+
+    def make(self, target: Path) -> None:
+        self.made.append(self.name)
+        (target / self.name).write_text(self.text)
+        if self.fails:
+            raise report.LabError("the compiler said no")
+
+    def recipe(self) -> str:
+        return self.text
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(build, "CACHE", tmp_path)
+    return tmp_path
+
+
+def need(row: Row) -> Path:
+    builder = build.Builder((row,))  # type: ignore[arg-type]
+    try:
+        return builder.need(row.name)
+    finally:
+        builder.stop()
+
+
+def test_a_program_is_built_once_for_one_recipe() -> None:
+    row = Row("etcd")
+    assert need(row).read_text() == "1"
+    assert need(row) == need(row)
+    assert row.made == ["etcd"]
+
+
+def test_another_recipe_is_another_program() -> None:
+    assert need(Row("etcd", "1")) != need(Row("etcd", "2"))
+
+
+def test_a_failed_build_leaves_nothing_that_looks_built(cache: Path) -> None:
+    row = Row("etcd", fails=True)
+    for _run in range(2):
+        with pytest.raises(report.LabError, match="the compiler said no"):
+            need(row)
+    assert list((cache / "programs").iterdir()) == []
+
+
+def test_what_a_killed_build_left_is_removed(cache: Path) -> None:
+    draft = cache / "programs" / ".etcd-draft"
+    draft.mkdir(parents=True)
+    need(Row("etcd"))
+    assert not draft.exists()
+
+
+def test_every_row_is_pinned() -> None:
+    """Each component has go.mod and go.sum, and go.mod names the version of what is built."""
+    names = [row.name for row in build.PROGRAMS]
+    assert len(set(names)) == len(names)
+    for row in build.PROGRAMS:
+        if not isinstance(row, build.Own):
+            assert build.version_of(row.component).startswith("v")
+            assert (paths.LAB / "build" / row.component / "go.sum").stat().st_size > 0
+
+
+def test_every_image_is_made_of_programs_in_the_table() -> None:
+    names = {row.name for row in build.PROGRAMS}
+    for image in (*images.CONTROL_PLANE, *images.ADDONS):
+        assert set(image.programs) <= names
+        assert image.folder or image.programs
+
+
+def test_the_content_of_the_lab_is_named_by_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "build" / "__pycache__").mkdir(parents=True)
+    monkeypatch.setattr(paths, "LAB", tmp_path)
+    (tmp_path / "build" / "go.mod").write_text("1")
+    before = paths.content_hash()
+    (tmp_path / "build" / "__pycache__" / "build.pyc").write_text("1")
+    assert paths.content_hash() == before
+    (tmp_path / "build" / "go.mod").write_text("2")
+    assert paths.content_hash() != before
+
+
+def test_a_wait_ends_at_its_deadline_with_what_it_saw_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = itertools.count(0, 10)
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(moments)))
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    answers = iter(["one pod", "two pods", "two pods", "two pods"])
+    with pytest.raises(report.LabError, match="the pods: still not there after 25 s; last seen: two pods"):
+        report.wait_for("the pods", lambda: next(answers), deadline=25)
+
+
+def test_a_failed_step_says_which_and_what_its_unit_logged() -> None:
+    with (
+        pytest.raises(report.LabError, match="step «join» failed: no route\nkubelet: cannot"),
+        report.step("join", lambda: "kubelet: cannot"),
+    ):
+        raise report.LabError("no route")
+
+
+def test_a_failed_command_says_its_last_lines() -> None:
+    with pytest.raises(report.LabError, match="exited 3:\nlast words"):
+        shell.run([sys.executable, "-c", "import sys; print('last words'); sys.exit(3)"])
+
+
+def test_a_missing_command_says_what_installs_it() -> None:
+    with pytest.raises(report.LabError, match="make lab"):
+        shell.run(["no-such-command"])
+
+
+def test_a_file_is_replaced_whole_and_with_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "kubeconfig"
+    shell.write_atomically(path, "one", 0o600)
+    shell.write_atomically(path, "two", 0o600)
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("two", 0o600)
+    assert [entry.name for entry in path.parent.iterdir()] == ["kubeconfig"]
