@@ -9,7 +9,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: registry
-short_description: Runs an image registry as a Docker container
+short_description: Run an image registry as a Docker container
 version_added: 0.1.0
 author: The lumen.airgap maintainers (@lumen-airgap)
 description:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: registry_image
-short_description: Brings a list of images into a registry
+short_description: Bring a list of images into a registry
 version_added: 0.1.0
 author: The lumen.airgap maintainers (@lumen-airgap)
 description:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: registry_image_info
-short_description: Tells whether a registry has images, and which
+short_description: Tell whether a registry has images, and which
 version_added: 0.1.0
 author: The lumen.airgap maintainers (@lumen-airgap)
 description:
