@@ -48,7 +48,7 @@ lab-tools: tools
 
 # --- checks without the lab --------------------------------------------------------------------------------------
 
-.PHONY: check format lint shell types go unit playbooks docs sanity parity
+.PHONY: check format lint shell types go unit playbooks docs sanity parity parity-argo
 check: tools ## static checks and unit tests; no lab
 	@mk/sections $(CHECKS)
 
@@ -93,6 +93,16 @@ sanity: tools ## ansible-test sanity, without Docker
 
 parity: tools ## what must equal Argo's own arithmetic
 	$(BIN)/pytest tests/parity
+
+# Argo's code at the lab's pins, built with the lab's flags: what `make lab` has compiled is not compiled again.
+ORACLE := build/oracle
+SEED := 1
+parity-argo: tools ## thousands of random cases against Argo's own code (SEED=1)
+	@mkdir -p $(ORACLE) && rm -f $(ORACLE)/*.go
+	@cp lab/build/argo-rollouts/go.mod lab/build/argo-rollouts/go.sum tests/parity/oracle/* $(ORACLE)
+	cd $(ORACLE) && CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off GOFLAGS='-mod=readonly -buildvcs=false' \
+		go build -trimpath -o oracle .
+	$(PYTHON_BIN) tests/parity/compare.py --seed $(SEED)
 
 # --- the lab -----------------------------------------------------------------------------------------------------
 
