@@ -74,6 +74,7 @@ def write(directory: str, evidence: Mapping[str, Any], dry_run: bool = False) ->
     Returns the path and whether a file was (with ``dry_run``: would be) written; the same document is not written
     twice. Nothing is ever overwritten.
     """
+    directory = os.path.abspath(directory)  # an inventory's path may go up and down again
     content = (json.dumps(evidence, indent=2, ensure_ascii=False) + "\n").encode()
     try:
         if not dry_run:

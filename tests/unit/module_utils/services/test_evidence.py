@@ -204,3 +204,9 @@ def test_a_full_disk_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(AirgapError, match="No space left"):
         write(str(tmp_path), build(release(), canary(), EPOCH))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_path_is_told_without_detours(tmp_path: Path) -> None:
+    (tmp_path / "inventories").mkdir()
+    path, _written = write(str(tmp_path / "inventories" / ".." / "reports"), {"release": "app-v1.0.0-1"})
+    assert path == str(tmp_path / "reports" / "app-v1.0.0-1.json")
