@@ -50,16 +50,17 @@ class GateSpec:
     @property
     def outline(self) -> str:
         """What will be measured and when, for whoever is going to wait for it."""
-        return ", ".join(f"{metric.name} ({_schedule(metric)})" for metric in self.metrics)
+        return "; ".join(f"{metric.name}, {_schedule(metric)}" for metric in self.metrics)
 
 
 def _schedule(metric: Metric) -> str:
-    parts = ["1 check" if _checks(metric) == 1 else f"{_checks(metric)} checks"]
-    if metric.interval is not None and _checks(metric) > 1:
-        parts.append(f"every {metric.interval:g} s")
+    checks = _checks(metric)
+    text = "1 check" if checks == 1 else f"{checks} checks"
+    if checks > 1 and metric.interval is not None:
+        text += f" every {metric.interval:g} s"
     if metric.initial_delay:
-        parts.append(f"after {metric.initial_delay:g} s")
-    return " ".join(parts)
+        text += f", the first after {metric.initial_delay:g} s"
+    return text
 
 
 def _checks(metric: Metric) -> int:

@@ -82,7 +82,7 @@ def test_success(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result["query_result"] == ["[0.98]"] * 3
     assert cluster.queries == ['rate({hash="64bdf7c984"})'] * 3
     assert lines == [
-        "analysis AnalysisTemplate lumen/success-rate: success-rate (3 checks every 60 s)",
+        "analysis AnalysisTemplate lumen/success-rate: success-rate, 3 checks every 60 s",
         "check 1/3 success-rate 0.98 \u2714",
         "check 2/3 success-rate 0.98 \u2714",
         "check 3/3 success-rate 0.98 \u2714",
