@@ -52,8 +52,11 @@ class ActionModule(StreamingAction):
         spec = load_gate(session, args, args["namespace"], pod_hashes(session, args))
         server = prometheus.connect(args["prometheus"], session)
         if self.check_mode:
-            return shape(check_result(spec, server))
-        out.line(f"analysis {spec.name}: {', '.join(metric.name for metric in spec.metrics)}")
+            checked = check_result(spec, server)
+            for answer in checked["answers"]:
+                out.line(f"{answer['metric']} is {answer['value']} now (check mode: no verdict)")
+            return shape(checked)
+        out.line(f"analysis {spec.name}: {spec.outline}")
         result = run_gate(spec, server.query, self.clock, lambda check: out.line(str(check)), out.check)
         out.line(f"analysis {spec.name}: {result.phase}")
         return shape(gate_report(spec, result))

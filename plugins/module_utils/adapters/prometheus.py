@@ -54,9 +54,10 @@ class _ServiceProxy:
         try:
             return self._session.service_proxy(*self._where, _PATH, query, timeout=self._timeout)
         except KubeError as error:
-            if error.status is None:
-                raise PrometheusError(f"Prometheus ({self.name}): {error.message}", "unreachable") from error
-            raise _http_error(self.name, error.status, error.body or error.message) from error
+            # Without a body it is the API server that answered, and not Prometheus.
+            if error.status is None or not error.body:
+                raise PrometheusError(f"Prometheus cannot be reached: {error.message}", "unreachable") from error
+            raise _http_error(self.name, error.status, error.body) from error
 
 
 class _Url:

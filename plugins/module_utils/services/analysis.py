@@ -47,6 +47,25 @@ class GateSpec:
     metrics: Sequence[Metric]
     dry_run: frozenset[str] = frozenset()
 
+    @property
+    def outline(self) -> str:
+        """What will be measured and when, for whoever is going to wait for it."""
+        return "; ".join(f"{metric.name}, {_schedule(metric)}" for metric in self.metrics)
+
+
+def _schedule(metric: Metric) -> str:
+    checks = _checks(metric)
+    text = "1 check" if checks == 1 else f"{checks} checks"
+    if checks > 1 and metric.interval is not None:
+        text += f" every {metric.interval:g} s"
+    if metric.initial_delay:
+        text += f", the first after {metric.initial_delay:g} s"
+    return text
+
+
+def _checks(metric: Metric) -> int:
+    return max(metric.effective_count or 1, 1)
+
 
 @dataclass(frozen=True)
 class Check:
@@ -231,11 +250,7 @@ class _Gate:
         self.order.append((metric.name, measurement))
         result = self.run.results.get(metric.name)
         number = (result.count if result else 0) + 1
-        self.report(
-            Check(
-                metric.name, number, max(metric.effective_count or 1, 1), measurement, metric.name in self.spec.dry_run
-            )
-        )
+        self.report(Check(metric.name, number, _checks(metric), measurement, metric.name in self.spec.dry_run))
         return measurement
 
     def _wait_until(self, moment: float) -> None:

@@ -82,7 +82,7 @@ def test_success(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result["query_result"] == ["[0.98]"] * 3
     assert cluster.queries == ['rate({hash="64bdf7c984"})'] * 3
     assert lines == [
-        "analysis AnalysisTemplate lumen/success-rate: success-rate",
+        "analysis AnalysisTemplate lumen/success-rate: success-rate, 3 checks every 60 s",
         "check 1/3 success-rate 0.98 \u2714",
         "check 2/3 success-rate 0.98 \u2714",
         "check 3/3 success-rate 0.98 \u2714",
@@ -115,7 +115,7 @@ def test_check_mode_asks_once_and_gives_no_verdict(monkeypatch: pytest.MonkeyPat
         "phase": None,
         "answers": [{"metric": "success-rate", "query": 'rate({hash="64bdf7c984"})', "value": "[0.5]"}],
     }
-    assert (len(cluster.queries), lines) == (1, [])
+    assert (len(cluster.queries), lines) == (1, ["success-rate is [0.5] now (check mode: no verdict)"])
 
 
 def test_a_wrong_query_is_found_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:

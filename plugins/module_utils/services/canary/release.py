@@ -337,7 +337,7 @@ class Release:
         except _Interrupted:
             return None
         self._gates[key] = result
-        self._say(f"gate {result.phase}" + (f": {result.message}" if result.message else ""))
+        self._say(f"gate {result.phase}")
         if after_verdict(result.phase) == "promote":
             self._end_pause(key, index)
             return None
@@ -345,7 +345,7 @@ class Release:
 
     def _run_gate(self, gate: OwnGate, state: State) -> GateResult:
         spec = gate.load({"Latest": state.canary_hash, "Stable": state.stable_hash})
-        self._say(f"gate {spec.name}")
+        self._say(f"gate {spec.name}: {spec.outline}")
         return run_gate(
             spec, gate.query, _PumpingClock(self), lambda check: self._say(f"  {check}"), lambda: self._still_at(state)
         )

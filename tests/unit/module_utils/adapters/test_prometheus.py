@@ -67,6 +67,7 @@ def test_nan() -> None:
     assert math.isnan(value[0])
 
 
+PROXIED = "proxy Service monitoring/prom:9090:"
 REFUSED = json.dumps({"status": "error", "errorType": "bad_data", "error": "parse error: unexpected end"})
 
 
@@ -83,9 +84,10 @@ REFUSED = json.dumps({"status": "error", "errorType": "bad_data", "error": "pars
         (REFUSED.encode(), "query", "bad_data: parse error"),
         (KubeError("HTTP 400", 400, "", REFUSED), "query", "bad_data: parse error"),
         (KubeError("HTTP 500", 500, "", "internal server error"), "http", "HTTP 500: internal server error"),
-        (KubeError("proxy: no endpoints available", 503, "ServiceUnavailable"), "http", "no endpoints available"),
-        (NotFound('services "prom" not found', 404, "NotFound"), "http", "not found"),
-        (Unreachable("the API server does not answer"), "unreachable", "API server does not answer"),
+        # The API server's own words about the Service are not an answer of Prometheus.
+        (KubeError(f"{PROXIED} no endpoints available", 503, "ServiceUnavailable"), "unreachable", "no endpoints"),
+        (NotFound(f'{PROXIED} services "prom" not found', 404, "NotFound"), "unreachable", "cannot be reached: proxy"),
+        (Unreachable(f"{PROXIED} does not answer"), "unreachable", "does not answer"),
     ],
 )
 def test_no_usable_answer(body: bytes | BaseException, reason: str, text: str) -> None:

@@ -95,6 +95,21 @@ spec: {metrics: [{name: n, provider: {prometheus: {query: down}}}]}
 """
 
 
+@pytest.mark.parametrize(
+    ("timing", "outline"),
+    [
+        ({"interval": "1m", "count": 5}, "5 checks every 60 s"),
+        ({"interval": "1m", "count": 5, "initialDelay": "12s"}, "5 checks every 60 s, the first after 12 s"),
+        ({"interval": "1m", "count": 1, "failureLimit": 0}, "1 check"),
+        ({"interval": None, "count": None, "initialDelay": "0s"}, "1 check"),
+    ],
+)
+def test_outline(timing: dict[str, Any], outline: str) -> None:
+    one = {key: value for key, value in {**metric(), **timing}.items() if value is not None}
+    spec = load(metrics=[one, {**one, "name": "latency"}])
+    assert spec.outline == f"success-rate, {outline}; latency, {outline}"
+
+
 def test_a_file(tmp_path: Path) -> None:
     path = tmp_path / "templates.yaml"
     path.write_text(TWO, encoding="utf-8")

@@ -324,6 +324,7 @@ def test_our_gate_at_a_pause_promotes() -> None:
     assert [step["result"] for step in result["steps"]] == ["completed", "Successful", "completed", "completed"]
     promotions = [body for body in lab.statuses() if isinstance(body, dict)]
     assert [body["status"] for body in promotions] == [{"pauseConditions": None}]
+    assert "gate AnalysisTemplate lumen/success-rate: success-rate, 3 checks every " in texts(result)
 
 
 def test_our_gate_at_a_pause_aborts() -> None:
