@@ -39,7 +39,7 @@ def verdict_delay() -> float:
     answers: list[float] = []
     source = prometheus.connect(defaults, session)
 
-    def query(expression: str) -> object:
+    def query(expression: str) -> list[float] | float:
         value = source.query(expression)
         answers.append(time.monotonic())
         return value
