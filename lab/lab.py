@@ -16,7 +16,7 @@ import shutil
 import signal
 import sys
 
-from driver import cluster, host, nodes, paths, status
+from driver import cluster, host, images, nodes, paths, status
 from driver.build import Builder
 from driver.report import LabError, say, step
 
@@ -27,7 +27,7 @@ def main(argv: list[str]) -> int:
     if len(argv) != 1 or argv[0] not in commands:
         print(__doc__)
         return 2
-    # A terminated driver ends as an interrupted one does: drafts removed, lock released.
+    # A terminated driver ends as an interrupted one does: its builds ended, drafts removed, lock released.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         commands[argv[0]]()
@@ -87,10 +87,15 @@ def _nodes() -> Builder:
     if running not in (None, content):
         say(f"the lab on this machine has content {running}, this clone's is {content}: rebuilding it")
         nodes.remove_nodes()
+    images.clear_contexts()
     builder = Builder()
-    host.ensure_network(content)
-    with step("node-1 and node-2 booted"):
-        nodes.ensure_nodes(builder, content)
+    try:
+        host.ensure_network(content)
+        with step("node-1 and node-2 booted"):
+            nodes.ensure_nodes(builder, content)
+    except BaseException:
+        builder.stop()
+        raise
     return builder
 
 

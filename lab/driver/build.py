@@ -21,7 +21,7 @@ from pathlib import Path
 
 from .paths import CACHE, LAB
 from .report import LabError, say
-from .shell import run
+from .shell import end_all, run
 
 
 @dataclass(frozen=True)
@@ -161,8 +161,11 @@ class Builder:
         return folder / name if (folder / name).exists() else folder
 
     def stop(self) -> None:
-        """Start nothing more; a build that is under way is ended by the signal that ends us."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Start nothing more and end the build that is under way: its draft is gone when this returns."""
+        for future in self._futures.values():
+            future.cancel()
+        end_all()
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _ensure(row: Row) -> Path:

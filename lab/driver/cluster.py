@@ -11,6 +11,7 @@ import concurrent.futures
 import datetime
 import hashlib
 import json
+import platform
 import sys
 from pathlib import Path
 from typing import Any
@@ -154,8 +155,8 @@ def _wheelhouse() -> Path:
     if not folder.exists():
         draft = folder.with_name(f".{folder.name}")
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(draft), "--only-binary=:all:"]
-        target = ["--python-version", "3.11", "--implementation", "cp", "--platform", "manylinux2014_x86_64"]
-        run([*pip, *target, *packages], timeout=300)
+        node = ["--python-version", "3.11", "--implementation", "cp"]  # Debian 12's
+        run([*pip, *node, "--platform", f"manylinux2014_{platform.machine()}", *packages], timeout=300)
         draft.rename(folder)
     return folder
 
@@ -175,8 +176,7 @@ def _init() -> None:
         write(name, "/var/lib/calico/nodename", name)
     if _exists("node-1", _DONE):
         return
-    if _exists("node-1", "/etc/kubernetes/admin.conf"):
-        on("node-1", "kubeadm", "reset", "--force", timeout=120)
+    _begin_again("node-1")
     config = (LAB / "nodes" / "kubeadm-init.yaml").read_text()
     config = config.replace("@KUBERNETES_VERSION@", version_of("kubernetes"))
     write("node-1", "/etc/lumen-lab/kubeadm.yaml", config)
@@ -188,8 +188,7 @@ def _init() -> None:
 def _join() -> None:
     if _exists("node-2", _DONE):
         return
-    if _exists("node-2", "/etc/kubernetes/kubelet.conf"):
-        on("node-2", "kubeadm", "reset", "--force", timeout=120)
+    _begin_again("node-2")
     command = on("node-1", "kubeadm", "token", "create", "--ttl", "10m", "--print-join-command").split()
     config = (LAB / "nodes" / "kubeadm-join.yaml").read_text()
     config = config.replace("@TOKEN@", command[command.index("--token") + 1])
@@ -200,6 +199,18 @@ def _join() -> None:
     argv = ["kubeadm", "join", "--config", "/etc/lumen-lab/kubeadm.yaml", "--ignore-preflight-errors=all"]
     on("node-2", *argv, timeout=180)
     on("node-2", "touch", _DONE)
+
+
+def _begin_again(node: str) -> None:
+    """Undo what a kubeadm began that was cut off; on the node it goes on when its caller is killed."""
+    attempt([host.DOCKER, "exec", node, "pkill", "--exact", "kubeadm"])
+    wait_for(f"the end of an earlier kubeadm on {node}", lambda: _pids(node, "kubeadm") or None, deadline=30)
+    if on(node, "sh", "-c", "ls -A /etc/kubernetes 2>/dev/null || true").strip():
+        on(node, "kubeadm", "reset", "--force", timeout=120)
+
+
+def _pids(node: str, program: str) -> str:
+    return attempt([host.DOCKER, "exec", node, "pgrep", "--exact", program]).stdout.strip()
 
 
 def _local_files(builder: Builder) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import ipaddress
 import json
 import os
 import signal
@@ -80,7 +81,8 @@ def cgroup_version() -> int:
 
 
 def prepare() -> None:
-    """Routes first, then the engine, then the kernel settings."""
+    """Routes first, then the engine, then the kernel settings. Refuses where the lab would cut something off."""
+    _refuse_foreign_routes()
     record = _read_record()
     record.setdefault("sysctls", {name: value for name in _SYSCTLS if (value := _sysctl(name)) is not None})
     record.setdefault("routes", [route for route in _BLACKHOLES if not _blackhole(route)])
@@ -101,6 +103,8 @@ def ensure_blackholes() -> None:
 
 def engine_answers() -> bool:
     """Whether a Docker engine answers on the default socket."""
+    if not Path(DOCKER).exists():
+        return False
     return attempt([DOCKER, "version", "--format", "{{.Server.Version}}"], timeout=20).returncode == 0
 
 
@@ -148,13 +152,16 @@ def restore() -> None:
         if _blackhole(route):
             run(["ip", "route", "delete", "blackhole", route, "metric", "4000"])
     for name, value in record.get("sysctls", {}).items():
-        if _sysctl(name) != value:
+        # Another engine that still runs needs what it set.
+        if _sysctl(name) != value and not (name == "net.ipv4.ip_forward" and engine_answers()):
             _set_sysctl(name, value)
     RECORD.unlink(missing_ok=True)
 
 
 def _ensure_engine() -> None:
     if engine_answers():
+        if not _lives(ENGINE_PID):
+            _check_foreign_engine()
         return
     if not Path("/usr/sbin/dockerd").exists():
         raise LabError("there is no Docker engine at /usr/sbin/dockerd; `make lab` installs Debian's docker.io")
@@ -183,6 +190,38 @@ def _ensure_engine() -> None:
     except LabError as error:
         raise LabError(f"{error}\nlast lines of {log}:\n" + "\n".join(log.read_text().splitlines()[-15:])) from error
     say("started the Docker engine")
+
+
+def _check_foreign_engine() -> None:
+    """An engine that somebody else started has to be able to push to node-1's registry."""
+    info = json.loads(docker("info", "--format", "{{json .}}"))
+    registries = info.get("RegistryConfig") or {}
+    if REGISTRY not in registries.get("IndexConfigs", {}) and SUBNET not in registries.get("InsecureRegistryCIDRs", []):
+        raise LabError(
+            f"the Docker engine of this machine would speak TLS to {REGISTRY}: add "
+            f'"insecure-registries": ["{REGISTRY}"] to its daemon.json, or stop it: the lab starts its own then'
+        )
+    if info.get("Driver") != "overlay2":
+        raise LabError(f"the Docker engine of this machine stores by {info.get('Driver')}; the lab needs overlay2")
+
+
+def _refuse_foreign_routes() -> None:
+    """The lab's addresses may be somebody's real ones: a blackhole would cut them off."""
+    for line in run(["ip", "-4", "route", "show"]).splitlines():
+        words = line.split()
+        if words[0] not in ("default", "blackhole") and BRIDGE not in words and _overlaps(words[0]):
+            raise LabError(
+                f"this machine reaches {words[0]} by another way ({line.strip()}), and the lab needs "
+                f"{', '.join(_BLACKHOLES)} for itself: run it on another machine"
+            )
+
+
+def _overlaps(network: str) -> bool:
+    try:
+        real = ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        return False  # a word of `ip`, such as unreachable
+    return any(real.overlaps(ipaddress.ip_network(mine)) for mine in _BLACKHOLES)
 
 
 def _stop_engine() -> None:

@@ -112,6 +112,11 @@ def registry_archive(builder: Builder) -> Path:
     return archive
 
 
+def clear_contexts() -> None:
+    """Remove the build contexts that a killed run left."""
+    shutil.rmtree(CACHE / "contexts", ignore_errors=True)
+
+
 def node_image(builder: Builder) -> str:
     """The image that both nodes run."""
     row = Image("node", "lab", (), base="node", folder="nodes")

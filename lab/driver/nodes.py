@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from .build import Builder
-from .host import DOCKER, LABEL, NETWORK, NODES, cgroup_version, clear_leftovers, docker
+from .host import DOCKER, LABEL, NETWORK, NODES, cgroup_version, clear_leftovers, docker, network_exists
 from .images import node_image
 from .report import LabError, wait_for
 from .shell import attempt, run
@@ -28,9 +28,18 @@ def ensure_nodes(builder: Builder, content: str) -> None:
 
 
 def state(name: str) -> str | None:
-    """What Docker says of a node: running, exited …; None when there is none."""
-    done = attempt([DOCKER, "inspect", "--format", "{{.State.Status}}", name], timeout=20)
-    return done.stdout.strip() if done.returncode == 0 else None
+    """What Docker says of a node: running, exited …; None when there is none.
+
+    Raises LabError for a container of that name that is not the lab's.
+    """
+    form = '{{.State.Status}} {{index .Config.Labels "' + LABEL + '"}}'
+    done = attempt([DOCKER, "container", "inspect", "--format", form, name], timeout=20)
+    if done.returncode != 0:
+        return None
+    status, *label = done.stdout.split()
+    if not label:
+        raise LabError(f"there is a container {name} on this machine that is not the lab's; rename it or remove it")
+    return status
 
 
 def started_at(name: str) -> str:
@@ -55,13 +64,14 @@ def unit_log(node: str, unit: str, lines: int = 25) -> str:
 
 
 def remove_nodes() -> None:
-    """Remove both nodes with their volumes, and the network."""
+    """Remove both nodes with their volumes, and the network; what is not there needs no removal."""
     for name in NODES:
-        attempt([DOCKER, "rm", "--force", "--volumes", name], timeout=120)
-    # A volume of a node whose container is already gone.
-    for name in NODES:
-        attempt([DOCKER, "volume", "rm", _volume(name)], timeout=60)
-    attempt([DOCKER, "network", "rm", NETWORK], timeout=60)
+        if state(name) is not None:
+            docker("rm", "--force", "--volumes", name, timeout=120)
+        if attempt([DOCKER, "volume", "inspect", _volume(name)]).returncode == 0:
+            docker("volume", "rm", _volume(name))
+    if network_exists():
+        docker("network", "rm", NETWORK)
 
 
 def _create(name: str, address: str, image: str, content: str) -> None:
@@ -82,10 +92,14 @@ def _create(name: str, address: str, image: str, content: str) -> None:
 
 def _booting(name: str) -> str | None:
     answer = attempt([DOCKER, "exec", name, "systemctl", "is-system-running"], timeout=20).stdout.strip()
-    if answer == "degraded":
-        failed = on(name, "systemctl", "list-units", "--failed", "--plain", "--no-legend")
-        raise LabError(f"{name} booted with failed units:\n{failed}")
-    return None if answer == "running" else (answer or state(name) or "no answer")
+    if answer != "degraded":
+        return None if answer == "running" else (answer or state(name) or "no answer")
+    lines = on(name, "systemctl", "list-units", "--failed", "--plain", "--no-legend").splitlines()
+    failed = [line.split()[0] for line in lines if line.split()]
+    # A unit that gave up, such as a Docker that was killed too often, gets another chance each time we look.
+    on(name, "systemctl", "reset-failed")
+    attempt([DOCKER, "exec", name, "systemctl", "start", "--no-block", *failed])
+    return f"failed units {', '.join(failed)}"
 
 
 def _volume(name: str) -> str:

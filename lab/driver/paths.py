@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from pathlib import Path
 
 LAB = Path(__file__).resolve().parent.parent
@@ -20,6 +21,7 @@ CACHE = Path(os.environ.get("LUMEN_LAB_CACHE") or Path.home() / ".cache" / "lume
 STATE = Path("/var/lib/lumen-airgap-lab")
 
 # What a lab is made of; the playbooks only put these things on it.
+_LEFT_OUT = re.compile(r"__pycache__|\.sw[a-p]$|~$|/\.#")  # what Python and editors leave beside the files
 _CONTENT = ("app", "build", "driver", "images", "manifests", "nodes")
 
 
@@ -28,6 +30,6 @@ def content_hash() -> str:
     digest = hashlib.sha256()
     for folder in _CONTENT:
         for path in sorted((LAB / folder).rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
+            if path.is_file() and not _LEFT_OUT.search(str(path.relative_to(LAB))):
                 digest.update(str(path.relative_to(LAB)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]

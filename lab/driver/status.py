@@ -23,6 +23,8 @@ def screen() -> str:
     lines = [f"lab content {running}" + ("" if running == ours else f" (this clone's is {ours}: make lab rebuilds)")]
     lines.append(f"control groups v{host.cgroup_version()}; memory in use {_memory():.1f} GiB on this machine\n")
     lines += [f"{name}  {address}  {state(name)}" for name, address in host.NODES.items()]
+    if not cluster.KUBECONFIG.exists():
+        return "\n".join([*lines, "\nthis clone has no kubeconfig of it yet: `make lab` adopts it"])
     missing = cluster.unhealthy()
     lines.append(f"\ncluster: {'live' if missing is None else missing}")
     lines.append(_pods())

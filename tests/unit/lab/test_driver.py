@@ -7,7 +7,10 @@
 from __future__ import annotations
 
 import itertools
+import json
+import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +20,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "lab"))
 
-from driver import build, images, paths, report, shell  # noqa: E402
+from driver import build, host, images, nodes, paths, report, shell  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,53 @@ def test_what_a_killed_build_left_is_removed(cache: Path) -> None:
     draft.mkdir(parents=True)
     need(Row("etcd"))
     assert not draft.exists()
+
+
+def test_a_terminated_driver_ends_the_build_and_removes_its_draft(cache: Path) -> None:
+    begun = threading.Event()
+
+    class Endless(Row):
+        def make(self, target: Path) -> None:
+            process = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+            shell._running.add(process)  # type: ignore[arg-type]
+            begun.set()
+            if process.wait(60):
+                raise report.LabError("ended")
+
+    builder = build.Builder((Endless("etcd"),))  # type: ignore[arg-type]
+    assert begun.wait(10)
+    builder.stop()
+    shell._running.clear()
+    assert list((cache / "programs").iterdir()) == []
+
+
+def test_a_stranger_with_a_nodes_name_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = subprocess.CompletedProcess([], 0, "running \n", "")
+    monkeypatch.setattr(nodes, "attempt", lambda argv, timeout=0: answer)
+    with pytest.raises(report.LabError, match="a container node-1 on this machine that is not the lab's"):
+        nodes.remove_nodes()
+
+
+def test_a_route_to_the_labs_addresses_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = "default via 10.0.0.1 dev eth0\n192.168.0.0/16 via 10.0.0.7 dev eth0\n"
+    monkeypatch.setattr(host, "run", lambda argv: table)
+    with pytest.raises(report.LabError, match=r"reaches 192\.168\.0\.0/16 by another way"):
+        host.prepare()
+
+
+@pytest.mark.parametrize(
+    ("info", "words"),
+    [
+        ({"RegistryConfig": {}, "Driver": "overlay2"}, "would speak TLS"),
+        ({"RegistryConfig": {"IndexConfigs": {host.REGISTRY: {}}}, "Driver": "vfs"}, "stores by vfs"),
+    ],
+)
+def test_an_engine_that_cannot_serve_the_lab_is_refused(
+    info: dict[str, object], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "docker", lambda *argv: json.dumps(info))
+    with pytest.raises(report.LabError, match=words):
+        host._check_foreign_engine()
 
 
 def test_every_row_is_pinned() -> None:
