@@ -10,6 +10,7 @@ Everything that can be wrong with a template is said before anything is measured
 from __future__ import annotations
 
 import functools
+import math
 import traceback
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -53,6 +54,16 @@ class GateSpec:
     def outline(self) -> str:
         """What will be measured and when, for whoever is going to wait for it."""
         return "; ".join(f"{metric.name}, {_schedule(metric)}" for metric in self.metrics)
+
+    @property
+    def shortest(self) -> float:
+        """Seconds that a successful run takes at least."""
+        return max((_shortest(metric) for metric in self.metrics), default=0.0)
+
+
+def _shortest(metric: Metric) -> float:
+    checks = metric.consecutive_success_limit or _checks(metric)
+    return (metric.initial_delay or 0.0) + (checks - 1) * (metric.interval or 0.0)
 
 
 def _schedule(metric: Metric) -> str:
@@ -209,6 +220,10 @@ def _templates(path: str, documents: Sequence[Any]) -> dict[str, Mapping[str, An
     return found
 
 
+class _Overdue(Exception):
+    """The deadline has passed without a verdict."""
+
+
 @dataclass
 class _Gate:
     """A run in progress: what the engine decides, asked of Prometheus."""
@@ -218,6 +233,7 @@ class _Gate:
     clock: Clock
     report: Callable[[Check], None]
     tick: Callable[[], None]
+    end: float = math.inf
     run: Run = field(init=False)
     order: list[tuple[str, Measurement]] = field(init=False, default_factory=list)
 
@@ -225,6 +241,7 @@ class _Gate:
         self.run = Run(self.spec.metrics, self.spec.dry_run)
 
     def execute(self) -> None:
+        """Until the run has a verdict. Raises _Overdue."""
         with ThreadPoolExecutor(max_workers=max(1, len(self.spec.metrics))) as pool:
             while True:
                 now = self.clock.time()
@@ -239,7 +256,7 @@ class _Gate:
     def _answers(self, futures: dict[str, Future[Measurement]]) -> dict[str, Measurement]:
         waiting = set(futures.values())
         while waiting:
-            self.tick()
+            self._tick()
             _done, waiting = wait(waiting, timeout=_TICK)
         return {name: future.result() for name, future in futures.items()}
 
@@ -266,11 +283,25 @@ class _Gate:
 
     def _wait_until(self, moment: float) -> None:
         while True:
-            self.tick()
+            self._tick()
             rest = moment - self.clock.time()
             if rest <= 0:
                 return
             self.clock.sleep(min(rest, _TICK))
+
+    def _tick(self) -> None:
+        self.tick()
+        if self.clock.time() >= self.end:
+            raise _Overdue
+
+    @property
+    def last_seen(self) -> str:
+        """The last measurement, for the message of a deadline."""
+        if not self.order:
+            return "no measurement"
+        name, measurement = self.order[-1]
+        shown = measurement.message if measurement.value is None else format_value(measurement.value)
+        return f"{name} {shown} ({measurement.phase}) at {rfc3339(measurement.at)}"
 
 
 def _nothing() -> None:
@@ -283,18 +314,24 @@ def run_gate(
     clock: Clock,
     report: Callable[[Check], None],
     tick: Callable[[], None] = _nothing,
+    deadline: float = math.inf,
 ) -> GateResult:
     """Measure until the analysis has a verdict, which is returned at once.
 
     ``query`` asks Prometheus (an exception makes that measurement an Error) and is called from threads;
     ``report`` is called for each measurement; ``tick`` at least every second of waiting, and may raise to stop.
+    Without a verdict after ``deadline`` seconds the phase is Error.
     """
-    gate = _Gate(spec, query, clock, report, tick)
     started = clock.time()
-    gate.execute()
+    gate = _Gate(spec, query, clock, report, tick, started + deadline)
+    phase = message = ""
+    try:
+        gate.execute()
+    except _Overdue:
+        phase, message = ERROR, f"no verdict within the deadline of {deadline:g} s; last seen: {gate.last_seen}"
     return GateResult(
-        phase=gate.run.phase,
-        message=gate.run.message,
+        phase=phase or gate.run.phase,
+        message=message or gate.run.message,
         metrics=[_metric_report(result) for result in gate.run.results.values()],
         measurements=[_measurement_report(name, measurement) for name, measurement in gate.order],
         started_at=rfc3339(started),

@@ -309,6 +309,38 @@ def test_inconclusive_and_dry_run() -> None:
     assert lines[1] == "check 1/5 success-rate 0.93 ? (dry run)"
 
 
+def test_a_deadline_ends_it_with_what_was_seen_last() -> None:
+    clock = FakeClock()
+    result = run_gate(load(metrics=[metric()]), Prometheus([0.98]).query, clock, lambda _check: None, deadline=90)
+    assert (result.phase, result.passed, clock.time() - EPOCH) == ("Error", False, 90)
+    assert result.message == (
+        "no verdict within the deadline of 90 s; last seen: success-rate [0.98] (Successful) at 2026-01-01T00:01:00Z"
+    )
+    assert len(result.measurements) == 2
+    result = run_gate(
+        load(metrics=[metric(initialDelay="5m")]), Prometheus([1.0]).query, clock, lambda _check: None, deadline=9
+    )
+    assert (result.phase, result.message) == (
+        "Error",
+        "no verdict within the deadline of 9 s; last seen: no measurement",
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "seconds"),
+    [
+        ({}, 240),
+        ({"initialDelay": "10s"}, 250),
+        ({"count": 1, "failureLimit": 0}, 0),
+        ({"count": 5, "failureLimit": 1, "consecutiveSuccessLimit": 3}, 120),
+    ],
+)
+def test_what_a_success_takes_at_least(fields: dict[str, Any], seconds: float) -> None:
+    assert load(metrics=[metric(**fields), metric("other", count=2, failureLimit=0, interval="1s")]).shortest == max(
+        seconds, 1
+    )
+
+
 def test_ticks_every_second_of_waiting_and_may_stop() -> None:
     clock = FakeClock()
     ticks: list[float] = []
