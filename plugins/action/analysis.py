@@ -13,11 +13,13 @@ from ..module_utils.adapters.kube.errors import NotFound
 from ..module_utils.adapters.kube.kinds import ROLLOUT
 from ..module_utils.adapters.kube.session import Session
 from ..module_utils.errors import AirgapError
-from ..module_utils.options import KUBE_OPTIONS, PROMETHEUS_OPTIONS
+from ..module_utils.options import KUBE_OPTIONS, PROMETHEUS_OPTIONS, PROMETHEUS_RANGES, SECONDS, check_ranges
 from ..module_utils.query import QUERY_OPTIONS, compile_query
 from ..module_utils.services.analysis import GateResult, GateSpec, ask_once, load_gate, run_gate
 from ..module_utils.times import Clock, SystemClock
 from ..plugin_utils.streaming import Stream, StreamingAction
+
+_RANGES = {"deadline": SECONDS, **PROMETHEUS_RANGES}
 
 
 class ActionModule(StreamingAction):
@@ -32,6 +34,7 @@ class ActionModule(StreamingAction):
         "dry_run": {"type": "list", "elements": "str", "default": []},
         "namespace": {"type": "str"},
         "rollout": {"type": "str"},
+        "deadline": {"type": "float", "default": 3600.0},
         "quiet": {"type": "bool", "default": False},
         **QUERY_OPTIONS,
         **KUBE_OPTIONS,
@@ -47,9 +50,11 @@ class ActionModule(StreamingAction):
 
     def run_streaming(self, args: dict[str, Any], out: Stream) -> dict[str, Any]:
         """Lint, measure, and judge; in check mode ask each query once."""
+        check_ranges(args, _RANGES)
         shape = compile_query(args["query"])
         session = self._session(args)
         spec = load_gate(session, args, args["namespace"], pod_hashes(session, args))
+        check_duration(spec, args["deadline"])
         server = prometheus.connect(args["prometheus"], session)
         if self.check_mode:
             checked = check_result(spec, server)
@@ -57,7 +62,9 @@ class ActionModule(StreamingAction):
                 out.line(f"{answer['metric']} is {answer['value']} now (check mode: no verdict)")
             return shape(checked)
         out.line(f"analysis {spec.name}: {spec.outline}")
-        result = run_gate(spec, server.query, self.clock, lambda check: out.line(str(check)), out.check)
+        result = run_gate(
+            spec, server.query, self.clock, lambda check: out.line(str(check)), out.check, args["deadline"]
+        )
         out.line(f"analysis {spec.name}: {result.phase}")
         return shape(gate_report(spec, result))
 
@@ -79,6 +86,15 @@ def pod_hashes(session: Session | None, args: dict[str, Any]) -> dict[str, str] 
             f"The Rollout {args['namespace']}/{args['rollout']} does not exist: {error.message}"
         ) from error
     return {"Latest": status.get("currentPodHash", ""), "Stable": status.get("stableRS", "")}
+
+
+def check_duration(spec: GateSpec, deadline: float) -> None:
+    """Refuse at once what would only be waited for in vain."""
+    if spec.shortest >= deadline:
+        raise AirgapError(
+            f"Analysis {spec.name} needs {spec.shortest:g} s to be Successful, and the option deadline gives it "
+            f"{deadline:g} s"
+        )
 
 
 def check_result(spec: GateSpec, server: prometheus.Prometheus) -> dict[str, Any]:

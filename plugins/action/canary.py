@@ -12,7 +12,7 @@ from ..module_utils.adapters import prometheus
 from ..module_utils.adapters.kube.session import Session
 from ..module_utils.adapters.kube.watcher import Watcher
 from ..module_utils.errors import AirgapError
-from ..module_utils.options import KUBE_OPTIONS, PROMETHEUS_OPTIONS
+from ..module_utils.options import KUBE_OPTIONS, PROMETHEUS_OPTIONS, PROMETHEUS_RANGES, SECONDS, check_ranges
 from ..module_utils.query import QUERY_OPTIONS, compile_query
 from ..module_utils.services.analysis import load_gate
 from ..module_utils.services.canary.release import FAILED, Options, OwnGate, Release
@@ -20,6 +20,8 @@ from ..module_utils.services.canary.rollout import RolloutDriver
 from ..module_utils.services.release_record import Record
 from ..module_utils.times import Clock, SystemClock
 from ..plugin_utils.streaming import Stream, StreamingAction
+
+_RANGES = {"step_deadline": SECONDS, **PROMETHEUS_RANGES}
 
 
 class ActionModule(StreamingAction):
@@ -61,6 +63,7 @@ class ActionModule(StreamingAction):
 
     def run_streaming(self, args: dict[str, Any], out: Stream) -> dict[str, Any]:
         """Release; in check mode say what a release would do."""
+        check_ranges(args, _RANGES)
         shape = compile_query(args["query"])
         session = Session.connect(args["kubeconfig"], args["context"])
         driver = RolloutDriver(session, args["namespace"], args["name"], args["container"], args["service"])

@@ -27,14 +27,16 @@ options:
         type: str
         default: kube-prometheus-stack-prometheus
       port:
-        description: Port of the Service.
+        description: Port of the Service, from 1 to 65535.
         type: int
         default: 9090
       url:
-        description: Base URL of Prometheus, used instead of the service proxy, for example V(http://192.168.2.2:30090).
+        description:
+          - Base URL of Prometheus, used instead of the service proxy, for example V(http://192.168.2.2:30090).
+          - It takes no user and no password. Proxies and C(.netrc) of the process' environment are not used.
         type: str
       timeout:
-        description: How long one query may take, in seconds.
+        description: How long one query may take, in seconds, more than 0.
         type: float
         default: 10.0
 """

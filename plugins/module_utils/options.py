@@ -9,7 +9,41 @@ Each constant is a part of an argument spec: ``{**KUBE_OPTIONS, "name": {...}}``
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from collections.abc import Mapping
+from typing import Any, Callable, NamedTuple
+
+from .errors import AirgapError
+
+
+class Range(NamedTuple):
+    """What values an option may have beyond its type, and how that is said."""
+
+    text: str
+    holds: Callable[[Any], bool]
+
+
+_YEAR = 365 * 86400
+SECONDS = Range(f"more than 0 and at most {_YEAR} seconds", lambda value: 0 < value <= _YEAR)
+PORT = Range("a port from 1 to 65535", lambda value: 1 <= value <= 65535)
+ABSOLUTE = Range("an absolute path", os.path.isabs)
+
+#: The ranges of PROMETHEUS_OPTIONS.
+PROMETHEUS_RANGES = {"prometheus.port": PORT, "prometheus.timeout": SECONDS}
+
+
+def check_ranges(params: Mapping[str, Any], ranges: Mapping[str, Range]) -> None:
+    """Refuse an option out of its range, before anything is done. ``ranges`` has a dot for each suboption.
+
+    Options that are not given are fine. Raises AirgapError with the option's name.
+    """
+    for name, allowed in ranges.items():
+        value: Any = params
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if value is not None and not allowed.holds(value):
+            raise AirgapError(f"The option {name} must be {allowed.text}, not {value!r}")
+
 
 #: Fragment ``lumen.airgap.kube``.
 KUBE_OPTIONS: dict[str, Any] = {

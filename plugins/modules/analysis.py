@@ -79,6 +79,13 @@ options:
   rollout:
     description: Name of the Rollout that gives the pod template hashes V(Latest) and V(Stable).
     type: str
+  deadline:
+    description:
+      - How long the analysis may take, in seconds, more than 0.
+      - One that cannot be Successful by then is refused at once. One that is not finished then, for example because
+        queries failed in between, ends in V(Error) with what was measured last.
+    type: float
+    default: 3600.0
   quiet:
     description: Whether to print nothing while it runs.
     type: bool
@@ -134,7 +141,7 @@ phase:
   type: str
   sample: Failed
 message:
-  description: Which limit of which metric was violated, in Argo's words. Empty when none was.
+  description: Which limit of which metric was violated, in Argo's words, or that O(deadline) has passed. Else empty.
   returned: not in check mode
   type: str
   sample: 'Metric "success-rate" assessed Failed due to failed (4) > failureLimit (3)'

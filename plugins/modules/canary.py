@@ -108,7 +108,7 @@ options:
         default: []
   step_deadline:
     description:
-      - How long one step may take, in seconds. A pause has its duration on top.
+      - How long one step may take, in seconds, more than 0. A pause has its duration on top.
       - The controller's reaction to a change and the way back have the same time each.
     type: float
     default: 900.0

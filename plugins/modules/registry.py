@@ -50,15 +50,15 @@ options:
       - It is loaded when the Docker daemon does not have O(image), since there is no registry yet to pull it from.
     type: path
   port:
-    description: TCP port of the node on which the registry answers.
+    description: TCP port of the node on which the registry answers, from 1 to 65535.
     type: int
     default: 5000
   storage_path:
-    description: Directory of the node that holds the stored images. It is made when it does not exist.
+    description: Absolute path of the node's directory with the stored images. It is made when it does not exist.
     type: path
     default: /var/lib/registry
   config_path:
-    description: Configuration file on the node, written by this module and mounted read-only.
+    description: Absolute path of the node's configuration file, written by this module and mounted read-only.
     type: path
     default: /etc/docker-registry/config.yml
   log_level:
@@ -72,7 +72,7 @@ options:
     choices: ["no", on-failure, always, unless-stopped]
     default: always
   wait_timeout:
-    description: Seconds to wait for the registry to answer on C(/v2/).
+    description: Seconds to wait for the registry to answer on C(/v2/), more than 0.
     type: float
     default: 30.0
 requirements:
@@ -165,6 +165,7 @@ from ..module_utils.adapters.docker import DEFAULT_HOST, DOCKER_TRACEBACK, Docke
 from ..module_utils.adapters.node import Node
 from ..module_utils.adapters.registry import REQUESTS_TRACEBACK
 from ..module_utils.entry import missing, run_module
+from ..module_utils.options import ABSOLUTE, PORT, SECONDS, check_ranges
 from ..module_utils.services.registry import YAML_TRACEBACK, RegistryContainer, Settings
 
 ARGUMENT_SPEC = {
@@ -184,6 +185,7 @@ ARGUMENT_SPEC = {
     "wait_timeout": {"type": "float", "default": 30.0},
     "docker_host": {"type": "str", "default": DEFAULT_HOST},
 }
+RANGES = {"port": PORT, "storage_path": ABSOLUTE, "config_path": ABSOLUTE, "wait_timeout": SECONDS}
 
 
 def settings(params: dict[str, Any]) -> Settings:
@@ -208,6 +210,7 @@ def main() -> None:
     missing(module, "PyYAML", YAML_TRACEBACK)
 
     def call() -> dict[str, Any]:
+        check_ranges(module.params, RANGES)
         docker = Docker.connect(module.params["docker_host"])
         container = RegistryContainer(settings(module.params), docker, Node(), time, module.check_mode)
         return container.ensure(module.params["state"])

@@ -99,7 +99,7 @@ options:
     default: ''
   lease_seconds:
     description:
-      - How long the Lease lasts without being renewed, in seconds.
+      - How long the Lease lasts without being renewed, in seconds, more than 0.
       - Make it longer before a step that does not renew it, such as a build, by the deadline of that step.
     type: int
     default: 60
@@ -242,7 +242,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.adapters.kube.session import Session
 from ..module_utils.entry import run_module
-from ..module_utils.options import KUBE_OPTIONS
+from ..module_utils.options import KUBE_OPTIONS, SECONDS, check_ranges
 from ..module_utils.services import process
 from ..module_utils.services.release_record import OUTCOMES, Record
 from ..module_utils.times import Clock, SystemClock
@@ -276,6 +276,7 @@ REQUIRED_IF = [
     ("state", "noted", ["release", "phase"]),
     ("state", "finished", ["release", "outcome"]),
 ]
+RANGES = {"lease_seconds": SECONDS}
 
 
 def record(params: dict[str, Any], session: Session, clock: Clock, dry_run: bool) -> dict[str, Any]:
@@ -317,6 +318,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, required_if=REQUIRED_IF, supports_check_mode=True)
 
     def call() -> dict[str, Any]:
+        check_ranges(module.params, RANGES)
         session = Session.connect(module.params["kubeconfig"], module.params["context"])
         return record(module.params, session, SystemClock(), module.check_mode)
 

@@ -84,23 +84,6 @@ def plain(value: Any) -> Any:
     return value
 
 
-def secret_options(spec: Mapping[str, Any]) -> frozenset[str]:
-    """The names of all options of an argument spec, nested ones too, that are marked ``no_log``."""
-    names = {name for name, option in spec.items() if option.get("no_log")}
-    for option in spec.values():
-        names |= secret_options(option.get("options") or {})
-    return frozenset(names)
-
-
-def without(value: Any, names: frozenset[str]) -> Any:
-    """``value`` without the dictionary keys ``names``, at any depth."""
-    if isinstance(value, dict):
-        return {key: without(item, names) for key, item in value.items() if key not in names}
-    if isinstance(value, (list, tuple)):
-        return [without(item, names) for item in value]
-    return value
-
-
 class StreamingAction(ActionBase):
     """Base class: a subclass gives ``ARGUMENT_SPEC`` and ``run_streaming``.
 
@@ -139,7 +122,7 @@ class StreamingAction(ActionBase):
             result.update(error.details, failed=True, msg=error.message)
         except ParentGone as error:
             result.update(failed=True, msg=str(error))
-        shown: dict[str, Any] = remove_values(without(result, secret_options(self.ARGUMENT_SPEC)), secrets)
+        shown: dict[str, Any] = remove_values(result, secrets)
         return shown
 
     def _refuse_other_connections(self) -> None:

@@ -13,12 +13,12 @@ measurement takes no time. Out: the run's phase, its metrics with their counts a
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterable
 from typing import Any
 
 import _path  # noqa: F401  (makes engines importable)
+from _lines import answer_lines
+from engines.analysis import shapes
 from engines.analysis.expression import ExpressionError
 from engines.analysis.metric import ERROR, Metric, TemplateError
 from engines.analysis.run import Measurement, MetricResult, Run
@@ -31,8 +31,14 @@ MAX_MEASUREMENTS = 500
 class Script:
     """Answers measurements from the scripted results on a virtual clock."""
 
-    def __init__(self, results: dict[str, list[dict[str, Any]]]) -> None:
-        self.results = results
+    def __init__(self, results: Any) -> None:
+        self.results = {
+            name: [
+                _answer(answer, f"results.{name}[{place}]")
+                for place, answer in enumerate(shapes.sequence(each, f"results.{name}"))
+            ]
+            for name, each in shapes.mapping(results, "results").items()
+        }
         self.used: dict[str, int] = {}
         self.now = 0.0
 
@@ -44,11 +50,28 @@ class Script:
         if "value" not in answer:
             return Measurement(ERROR, self.now, message=str(answer.get("error", "")))
         value = answer["value"]
-        floats = [float(item) for item in value] if isinstance(value, list) else float(value)
         try:
-            return Measurement(metric.judge(floats), self.now, floats)
+            return Measurement(metric.judge(value), self.now, value)
         except ExpressionError as problem:
-            return Measurement(ERROR, self.now, floats, str(problem))
+            return Measurement(ERROR, self.now, value, str(problem))
+
+
+def _answer(answer: Any, path: str) -> dict[str, Any]:
+    """A scripted result with its value as floats."""
+    entry = dict(shapes.mapping(answer, path, " with value or error"))
+    if "value" in entry:
+        value = entry["value"]
+        entry["value"] = [_float(item, path) for item in value] if isinstance(value, list) else _float(value, path)
+    return entry
+
+
+def _float(value: Any, path: str) -> float:
+    try:
+        if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+            return float(value)
+    except (ValueError, OverflowError):
+        pass
+    raise TemplateError(f"{path}.value is not a number or a list of numbers")
 
 
 def verdict(case: dict[str, Any]) -> dict[str, Any]:
@@ -56,10 +79,10 @@ def verdict(case: dict[str, Any]) -> dict[str, Any]:
     try:
         metrics = read_metrics(case.get("metrics") or [])
         dry_run = dry_run_names(case.get("dryRun") or [], metrics)
+        script = Script(case.get("results"))
     except TemplateError as problem:
-        return {"id": case.get("id"), "phase": ERROR, "message": str(problem), "metrics": {}, "finishedAt": None}
+        return refusal(case.get("id"), str(problem))
     run = Run(metrics, dry_run)
-    script = Script(case.get("results") or {})
     while True:
         run.step(script.now, script.measure)
         if run.completed or run.taken >= MAX_MEASUREMENTS:
@@ -72,6 +95,11 @@ def verdict(case: dict[str, Any]) -> dict[str, Any]:
         "metrics": {name: report(result) for name, result in run.results.items()},
         "finishedAt": run.finished_at,
     }
+
+
+def refusal(name: Any, reason: str) -> dict[str, Any]:
+    """The output line of a case, or of a line, that cannot be run."""
+    return {"id": name, "phase": ERROR, "message": reason, "metrics": {}, "finishedAt": None}
 
 
 def report(result: MetricResult) -> dict[str, Any]:
@@ -88,11 +116,5 @@ def report(result: MetricResult) -> dict[str, Any]:
     }
 
 
-def main(lines: Iterable[str]) -> None:
-    for line in lines:
-        if line.strip():
-            print(json.dumps(verdict(json.loads(line))))
-
-
 if __name__ == "__main__":
-    main(sys.stdin)
+    answer_lines(sys.stdin.buffer, verdict, refusal)

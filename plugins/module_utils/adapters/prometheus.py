@@ -64,19 +64,32 @@ class _Url:
     def __init__(self, url: str, timeout: float) -> None:
         if REQUESTS_IMPORT_ERROR:
             raise AirgapError(missing_required_lib("requests"), exception=REQUESTS_IMPORT_ERROR)
-        if not url.startswith(("http://", "https://")):
-            raise AirgapError(f"prometheus.url must begin with http:// or https://, not {url!r}")
-        self.name = url.rstrip("/")
+        self.name = _checked_url(url)
         self._timeout = timeout
+        self._session = requests.Session()
+        # Proxies and credentials of the process' environment are for other hosts than one inside the airgap.
+        self._session.trust_env = False
 
     def get(self, query: Mapping[str, str]) -> bytes:
         try:
-            answer = requests.get(self.name + _PATH, params=dict(query), timeout=self._timeout)
+            answer = self._session.get(self.name + _PATH, params=dict(query), timeout=self._timeout)
         except requests.RequestException as error:
             raise PrometheusError(f"Prometheus ({self.name}) does not answer: {error}", "unreachable") from error
         if answer.status_code != 200:
             raise _http_error(self.name, answer.status_code, answer.text)
         return answer.content
+
+
+def _checked_url(url: str) -> str:
+    """The URL as it is shown and used. A password in it would be, too, so it is refused without being repeated."""
+    if "@" in url:
+        raise AirgapError(
+            "prometheus.url has a user or a password in it: credentials do not belong into a URL, where messages and "
+            "logs repeat them. Give the address alone."
+        )
+    if not url.startswith(("http://", "https://")):
+        raise AirgapError(f"prometheus.url must begin with http:// or https://, not {url!r}")
+    return url.rstrip("/")
 
 
 def _http_error(name: str, status: int, body: str) -> PrometheusError:

@@ -10,6 +10,7 @@ Everything that can be wrong with a template is said before anything is measured
 from __future__ import annotations
 
 import functools
+import math
 import traceback
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -22,10 +23,11 @@ from ..adapters.kube.errors import NotFound
 from ..adapters.kube.kinds import ANALYSIS_TEMPLATE, CLUSTER_ANALYSIS_TEMPLATE
 from ..adapters.kube.session import Session
 from ..adapters.prometheus import PrometheusError
+from ..engines.analysis import shapes
 from ..engines.analysis.expression import ExpressionError, Value
 from ..engines.analysis.metric import ERROR, FAILED, INCONCLUSIVE, SUCCESSFUL, Metric, TemplateError, format_value
 from ..engines.analysis.run import Measurement, MetricResult, Run
-from ..engines.analysis.template import RE2_IMPORT_ERROR, dry_run_names, merge_args, read_spec
+from ..engines.analysis.template import RE2_IMPORT_ERROR, dry_run_names, dry_run_patterns, merge_args, read_spec
 from ..errors import AirgapError
 from ..times import Clock, rfc3339
 
@@ -37,6 +39,7 @@ except ImportError:
 
 _MARKS = {SUCCESSFUL: "\u2714", FAILED: "\u2716", INCONCLUSIVE: "?", ERROR: "\u26a0"}
 _TICK = 1.0
+_TEMPLATE_KINDS = (ANALYSIS_TEMPLATE.kind, CLUSTER_ANALYSIS_TEMPLATE.kind)
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,16 @@ class GateSpec:
     def outline(self) -> str:
         """What will be measured and when, for whoever is going to wait for it."""
         return "; ".join(f"{metric.name}, {_schedule(metric)}" for metric in self.metrics)
+
+    @property
+    def shortest(self) -> float:
+        """Seconds that a successful run takes at least."""
+        return max((_shortest(metric) for metric in self.metrics), default=0.0)
+
+
+def _shortest(metric: Metric) -> float:
+    checks = metric.consecutive_success_limit or _checks(metric)
+    return (metric.initial_delay or 0.0) + (checks - 1) * (metric.interval or 0.0)
 
 
 def _schedule(metric: Metric) -> str:
@@ -126,16 +139,17 @@ def load_gate(
     ``{valueFrom: {podTemplateHashValue: Latest}}``), ``dry_run`` (regular expressions over metric names).
     ``hashes`` gives the pod template hashes Latest and Stable. ``session`` is only used to read a template.
     """
-    name, spec = _find_spec(session, options, namespace)
+    name, found = _find_spec(session, options, namespace)
     try:
+        spec = shapes.mapping(found, "spec")
         if spec.get("templates"):
             raise TemplateError("spec.templates is not supported: give each template its own gate")
         supplied = options.get("args") or {}
-        declared = spec.get("args") or []
+        declared = shapes.sequence(spec.get("args"), "spec.args")
         if options.get("metrics"):
             declared = [{"name": argument} for argument in supplied]
         metrics = read_spec(spec, merge_args(declared, supplied, hashes))
-        patterns = [*(options.get("dry_run") or []), *_patterns(spec)]
+        patterns = [*(options.get("dry_run") or []), *dry_run_patterns(spec)]
         if len(set(patterns)) < len(patterns):
             raise TemplateError("two dryRun rules have the same name")
         if patterns and RE2_IMPORT_ERROR:
@@ -143,15 +157,11 @@ def load_gate(
         return GateSpec(name, metrics, frozenset(dry_run_names(patterns, metrics)))
     except TemplateError as problem:
         raise AirgapError(f"Analysis {name}: {problem}") from problem
+    except RecursionError as problem:
+        raise AirgapError(f"Analysis {name}: it is nested too deeply, or contains itself") from problem
 
 
-def _patterns(spec: Mapping[str, Any]) -> list[str]:
-    return [rule.get("metricName", "") for rule in spec.get("dryRun") or []]
-
-
-def _find_spec(
-    session: Session | None, options: Mapping[str, Any], namespace: str | None
-) -> tuple[str, Mapping[str, Any]]:
+def _find_spec(session: Session | None, options: Mapping[str, Any], namespace: str | None) -> tuple[str, Any]:
     template, file, metrics = options.get("template"), options.get("file"), options.get("metrics")
     if metrics and (template or file):
         raise AirgapError("An analysis is either inline metrics or a template, not both")
@@ -169,12 +179,12 @@ def _find_spec(
     where = None if kind is CLUSTER_ANALYSIS_TEMPLATE else namespace
     name = f"{kind.kind} {where}/{template}" if where else f"{kind.kind} {template}"
     try:
-        return name, session.get(kind, template, where).get("spec") or {}
+        return name, session.get(kind, template, where).get("spec")
     except NotFound as error:
         raise AirgapError(f"{name} does not exist: {error.message}") from error
 
 
-def _from_file(path: str, template: str | None) -> tuple[str, Mapping[str, Any]]:
+def _from_file(path: str, template: str | None) -> tuple[str, Any]:
     if YAML_IMPORT_ERROR:
         raise AirgapError(missing_required_lib("PyYAML"), exception=YAML_IMPORT_ERROR)
     try:
@@ -182,14 +192,9 @@ def _from_file(path: str, template: str | None) -> tuple[str, Mapping[str, Any]]
             documents = list(yaml.safe_load_all(stream))
     except OSError as error:
         raise AirgapError(f"Cannot read the file {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a time such as 2026-13-01 is a ValueError
         raise AirgapError(f"The file {path} is not YAML: {error}") from error
-    kinds = (ANALYSIS_TEMPLATE.kind, CLUSTER_ANALYSIS_TEMPLATE.kind)
-    found = {
-        document.get("metadata", {}).get("name", ""): document
-        for document in documents
-        if isinstance(document, dict) and document.get("kind") in kinds
-    }
+    found = _templates(path, documents)
     if template is None and len(found) == 1:
         template = next(iter(found))
     if template is None:
@@ -198,7 +203,25 @@ def _from_file(path: str, template: str | None) -> tuple[str, Mapping[str, Any]]
         raise AirgapError(
             f"The file {path} has no analysis template {template!r} (it has {', '.join(found) or 'none'})"
         )
-    return f"{template} in {path}", found[template].get("spec") or {}
+    return f"{template} in {path}", found[template].get("spec")
+
+
+def _templates(path: str, documents: Sequence[Any]) -> dict[str, Mapping[str, Any]]:
+    """The analysis templates among the documents of a file, by name."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for number, document in enumerate(documents, 1):
+        if not isinstance(document, dict) or document.get("kind") not in _TEMPLATE_KINDS:
+            continue
+        metadata = document.get("metadata")
+        name = metadata.get("name") if isinstance(metadata, dict) else None
+        if not isinstance(name, str):
+            raise AirgapError(f"The file {path}, document {number} ({document['kind']}): metadata.name is missing")
+        found[name] = document
+    return found
+
+
+class _Overdue(Exception):
+    """The deadline has passed without a verdict."""
 
 
 @dataclass
@@ -210,6 +233,7 @@ class _Gate:
     clock: Clock
     report: Callable[[Check], None]
     tick: Callable[[], None]
+    end: float = math.inf
     run: Run = field(init=False)
     order: list[tuple[str, Measurement]] = field(init=False, default_factory=list)
 
@@ -217,6 +241,7 @@ class _Gate:
         self.run = Run(self.spec.metrics, self.spec.dry_run)
 
     def execute(self) -> None:
+        """Until the run has a verdict. Raises _Overdue."""
         with ThreadPoolExecutor(max_workers=max(1, len(self.spec.metrics))) as pool:
             while True:
                 now = self.clock.time()
@@ -231,7 +256,7 @@ class _Gate:
     def _answers(self, futures: dict[str, Future[Measurement]]) -> dict[str, Measurement]:
         waiting = set(futures.values())
         while waiting:
-            self.tick()
+            self._tick()
             _done, waiting = wait(waiting, timeout=_TICK)
         return {name: future.result() for name, future in futures.items()}
 
@@ -244,6 +269,9 @@ class _Gate:
             return Measurement(ERROR, self.clock.time(), value, error.message)
         except ExpressionError as error:
             return Measurement(ERROR, self.clock.time(), value, str(error))
+        except Exception as error:
+            # Nobody takes a canary back when its gate dies of one odd answer; a row of errors ends in a verdict.
+            return Measurement(ERROR, self.clock.time(), value, f"{type(error).__name__}: {error}")
 
     def _measured(self, answers: Mapping[str, Measurement], metric: Metric) -> Measurement:
         measurement = answers[metric.name]
@@ -255,11 +283,25 @@ class _Gate:
 
     def _wait_until(self, moment: float) -> None:
         while True:
-            self.tick()
+            self._tick()
             rest = moment - self.clock.time()
             if rest <= 0:
                 return
             self.clock.sleep(min(rest, _TICK))
+
+    def _tick(self) -> None:
+        self.tick()
+        if self.clock.time() >= self.end:
+            raise _Overdue
+
+    @property
+    def last_seen(self) -> str:
+        """The last measurement, for the message of a deadline."""
+        if not self.order:
+            return "no measurement"
+        name, measurement = self.order[-1]
+        shown = measurement.message if measurement.value is None else format_value(measurement.value)
+        return f"{name} {shown} ({measurement.phase}) at {rfc3339(measurement.at)}"
 
 
 def _nothing() -> None:
@@ -272,18 +314,24 @@ def run_gate(
     clock: Clock,
     report: Callable[[Check], None],
     tick: Callable[[], None] = _nothing,
+    deadline: float = math.inf,
 ) -> GateResult:
     """Measure until the analysis has a verdict, which is returned at once.
 
-    ``query`` asks Prometheus (a PrometheusError makes that measurement an Error) and is called from threads;
+    ``query`` asks Prometheus (an exception makes that measurement an Error) and is called from threads;
     ``report`` is called for each measurement; ``tick`` at least every second of waiting, and may raise to stop.
+    Without a verdict after ``deadline`` seconds the phase is Error.
     """
-    gate = _Gate(spec, query, clock, report, tick)
     started = clock.time()
-    gate.execute()
+    gate = _Gate(spec, query, clock, report, tick, started + deadline)
+    phase = message = ""
+    try:
+        gate.execute()
+    except _Overdue:
+        phase, message = ERROR, f"no verdict within the deadline of {deadline:g} s; last seen: {gate.last_seen}"
     return GateResult(
-        phase=gate.run.phase,
-        message=gate.run.message,
+        phase=phase or gate.run.phase,
+        message=message or gate.run.message,
         metrics=[_metric_report(result) for result in gate.run.results.values()],
         measurements=[_measurement_report(name, measurement) for name, measurement in gate.order],
         started_at=rfc3339(started),

@@ -17,6 +17,8 @@ from ..errors import AirgapError
 from ..times import parse_rfc3339, rfc3339
 from .release_record import FAILED, OUTCOMES, PROMOTED, ROLLED_BACK
 
+# What release_record makes ids of. A separator would lead out of the directory.
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,239}")
 _NUMBERED = re.compile(r"(?P<stem>.+)-(?P<number>\d+)")
 
 
@@ -74,12 +76,18 @@ def write(directory: str, evidence: Mapping[str, Any], dry_run: bool = False) ->
     Returns the path and whether a file was (with ``dry_run``: would be) written; the same document is not written
     twice. Nothing is ever overwritten.
     """
+    name = evidence["release"]
+    if not (isinstance(name, str) and _ID.fullmatch(name)):
+        raise AirgapError(
+            f"The release's id {name!r} cannot be a file's name: letters, digits, '.', '_' and '-' can. "
+            "Give what release_record returned."
+        )
     directory = os.path.abspath(directory)  # an inventory's path may go up and down again
     content = (json.dumps(evidence, indent=2, ensure_ascii=False) + "\n").encode()
     try:
         if not dry_run:
             os.makedirs(directory, exist_ok=True)
-        for path in _names(directory, evidence["release"]):
+        for path in _names(directory, name):
             if _same(path, content):
                 return path, False
             if dry_run:

@@ -125,6 +125,38 @@ def test_a_wrong_query_is_found_before_anything_is_measured(monkeypatch: pytest.
     assert (cluster.calls, cluster.queries) == ([], [])
 
 
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"deadline": 0}, "deadline"),
+        ({"prometheus": {"timeout": -1}}, "prometheus.timeout"),
+        ({"prometheus": {"port": 70000}}, "prometheus.port"),
+    ],
+)
+def test_options_out_of_range(options: dict[str, Any], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster("1")
+    with pytest.raises(AirgapError, match=f"The option {name} must be"):
+        perform(monkeypatch, cluster, **options)
+    assert cluster.calls == []
+
+
+def test_what_cannot_succeed_before_the_deadline_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster("1")
+    for check_mode in (False, True):
+        with pytest.raises(AirgapError, match="needs 120 s to be Successful, and the option deadline gives it 90 s"):
+            perform(monkeypatch, cluster, check_mode, deadline=90)
+    assert cluster.queries == []
+
+
+def test_no_verdict_before_the_deadline_fails_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster("1")
+    good, bad = cluster.answer, iter([True, False, True, False, True])
+    cluster.proxy = lambda *asked: b"" if next(bad, False) else good(*asked)
+    result, _lines = perform(monkeypatch, cluster, deadline=125)
+    assert (result["failed"], result["phase"]) == (True, "Error")
+    assert "no verdict within the deadline of 125 s; last seen: success-rate" in result["msg"]
+
+
 def test_unknown_rollout(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AirgapError, match="The Rollout lumen/other does not exist"):
         perform(monkeypatch, Cluster("1"), rollout="other")

@@ -120,6 +120,22 @@ def test_options_that_do_not_fit(options: dict[str, Any]) -> None:
     assert ArgumentSpecValidator(action.ActionModule.ARGUMENT_SPEC).validate(given).error_messages
 
 
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"step_deadline": 0}, "step_deadline"),
+        ({"step_deadline": "inf"}, "step_deadline"),
+        ({"prometheus": {"timeout": 0}}, "prometheus.timeout"),
+        ({"prometheus": {"port": 0}}, "prometheus.port"),
+    ],
+)
+def test_options_out_of_range(options: dict[str, Any], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(monkeypatch)
+    with pytest.raises(AirgapError, match=f"The option {name} must be"):
+        site.perform(**options)
+    assert site.session.calls == []
+
+
 def test_documentation_and_argument_spec_agree() -> None:
     options = yaml.safe_load(documentation.DOCUMENTATION)["options"]
     shared = {"kubeconfig", "context", "prometheus"}

@@ -198,27 +198,6 @@ class FakeSession:
             raise Conflict(f"patch {kind.kind} {namespace}/{name}: modified", status=409, reason="Conflict")
         return copy.deepcopy(changed) if dry_run else self._store((kind, namespace, name), changed, current)
 
-    def apply(
-        self,
-        body: Mapping[str, Any],
-        field_manager: str = "lumen.airgap",
-        force: bool = False,
-        dry_run: bool = False,
-    ) -> dict[str, Any]:
-        """Merges without field ownership: what an apply no longer names stays."""
-        key = self._key(body)
-        self._call("apply", *key, body=body)
-        current = self._objects.get(key)
-        changed = merge(current or {}, body)
-        if dry_run:
-            return copy.deepcopy(changed)
-        return self._store(key, changed, current)
-
-    def delete(self, kind: Kind, name: str, namespace: str | None = None) -> None:
-        self._call("delete", kind, namespace, name)
-        if (kind, namespace, name) in self._objects:
-            self.remove(kind, name, namespace)
-
     def watch(
         self,
         kind: Kind,

@@ -31,7 +31,7 @@ def thing(kind: Any = ROLLOUT, name: str = "api", **parts: Any) -> dict[str, Any
 
 @pytest.mark.parametrize(
     "name",
-    ["get", "find", "list", "create", "replace", "patch", "apply", "delete", "watch", "service_proxy"],
+    ["get", "find", "list", "create", "replace", "patch", "watch", "service_proxy"],
 )
 def test_signatures_are_those_of_the_real_session(name: str) -> None:
     real = inspect.signature(getattr(Session, name)).parameters
@@ -86,7 +86,6 @@ def test_json_patch(session: FakeSession) -> None:
 def test_dry_run_changes_nothing(session: FakeSession) -> None:
     session.put(thing(spec={"a": 1}))
     assert session.patch(ROLLOUT, "api", "lumen", {"spec": {"a": 2}}, dry_run=True)["spec"] == {"a": 2}
-    assert session.apply(thing(spec={"a": 3}), dry_run=True)["spec"] == {"a": 3}
     assert session.get(ROLLOUT, "api", "lumen")["spec"] == {"a": 1}
 
 

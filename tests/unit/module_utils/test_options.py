@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.lumen.airgap.plugins.module_utils import options
+from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
 
 FRAGMENTS = "ansible_collections.lumen.airgap.plugins.doc_fragments"
 
@@ -44,3 +45,37 @@ def declared(spec: dict[str, Any]) -> dict[str, Any]:
 def test_fragment_and_spec_agree(fragment: str, spec: dict[str, Any]) -> None:
     text = importlib.import_module(f"{FRAGMENTS}.{fragment}").ModuleDocFragment.DOCUMENTATION
     assert documented(yaml.safe_load(text)["options"]) == declared(spec)
+
+
+RANGES = {"wait": options.SECONDS, "path": options.ABSOLUTE, **options.PROMETHEUS_RANGES}
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"wait": None, "prometheus": None},
+        {"wait": 0.1, "path": "/srv", "prometheus": {"port": 1, "timeout": 1}},
+        {"prometheus": {"port": 65535}},
+    ],
+)
+def test_in_range(params: dict[str, Any]) -> None:
+    options.check_ranges(params, RANGES)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"wait": 0}, "The option wait must be more than 0 and at most 31536000 seconds, not 0"),
+        ({"wait": -1.5}, "The option wait must be"),
+        ({"wait": float("nan")}, "not nan"),
+        ({"wait": float("inf")}, "not inf"),
+        ({"path": "srv/images"}, "The option path must be an absolute path, not 'srv/images'"),
+        ({"prometheus": {"port": 0}}, r"The option prometheus\.port must be a port from 1 to 65535, not 0"),
+        ({"prometheus": {"port": 65536}}, r"The option prometheus\.port"),
+        ({"prometheus": {"timeout": 0.0}}, r"The option prometheus\.timeout"),
+    ],
+)
+def test_out_of_range(params: dict[str, Any], message: str) -> None:
+    with pytest.raises(AirgapError, match=message):
+        options.check_ranges(params, RANGES)

@@ -52,6 +52,16 @@ def test_something_else_than_a_release_is_refused(tmp_path: Path) -> None:
         module.evidence(params(tmp_path, release={"id": "x"}), EPOCH, dry_run=False)
 
 
+@pytest.mark.parametrize(
+    "name", ["../../x-1", "/etc/x-1", "a/b-1", "..", ".x-1", "", "a\\b", "a\0b", "a\n", None, ["x"], "x" * 241]
+)
+def test_an_id_that_leads_elsewhere_is_refused(name: Any, tmp_path: Path) -> None:
+    directory = tmp_path / "a" / "b"
+    with pytest.raises(AirgapError, match="cannot be a file's name"):
+        module.evidence(params(directory, release={**RELEASE, "id": name}), EPOCH, dry_run=False)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_return_documents_what_is_returned(tmp_path: Path) -> None:
     result = module.evidence(params(tmp_path), EPOCH, dry_run=True)
     documented = yaml.safe_load(module.RETURN)

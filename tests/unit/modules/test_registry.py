@@ -46,11 +46,24 @@ def test_registry_fails_with_the_log(
     fake_docker.log = b"panic: no storage\n"
     fake_registry.break_with("GET", "/v2/", 503)
     monkeypatch.setattr(registry.Node, "port_free", lambda self, port: True)
-    result = run(registry, wait_timeout=0, storage_path=f"{tmp_path}/data", config_path=f"{tmp_path}/config.yml")
+    result = run(registry, wait_timeout=0.001, storage_path=f"{tmp_path}/data", config_path=f"{tmp_path}/config.yml")
     assert result["failed"]
     assert result["log"] == ["panic: no storage"]
     assert "503" in result["last_answer"]
     assert result["container"]["status"] == "running"
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("port", 0), ("port", 70000), ("wait_timeout", 0), ("storage_path", "images"), ("config_path", "c.yml")],
+)
+def test_nonsense_is_refused_before_docker_is_asked(
+    option: str, value: object, run: Run, fake_docker: FakeDockerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry.Docker, "connect", lambda *_: pytest.fail("connected"))
+    result = run(registry, **{option: value})
+    assert result["failed"]
+    assert result["msg"].startswith(f"The option {option} must be")
 
 
 def test_a_missing_library_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from ansible_collections.lumen.airgap.plugins.module_utils.services.release_reco
 from ansible_collections.lumen.airgap.plugins.modules import release_record as module
 from ansible_collections.lumen.airgap.tests.unit.fakes.clock import FakeClock
 from ansible_collections.lumen.airgap.tests.unit.fakes.kube import FakeSession
+from ansible_collections.lumen.airgap.tests.unit.modules.conftest import Run
 
 HERE = {"host": "control", "boot": "b", "pid": 10, "start": 1}
 
@@ -61,6 +62,13 @@ def test_the_life_of_a_release(call: Any, session: FakeSession, clock: FakeClock
     again = call(version="v1")
     assert (again["changed"], again["release"]["outcome"]) == (False, "promoted")
     assert call(state="read")["release"]["outcome"] == "promoted"
+
+
+@pytest.mark.parametrize("seconds", [0, -60])
+def test_a_lease_that_has_run_out_before_it_begins_is_refused(seconds: int, run: Run) -> None:
+    result = run(module, app="api", namespace="lumen", version="v1", lease_seconds=seconds)
+    assert result["failed"]
+    assert result["msg"].startswith("The option lease_seconds must be more than 0")
 
 
 def test_read_before_there_was_a_release(call: Any) -> None:

@@ -9,7 +9,6 @@ Every request has a timeout. Objects are dictionaries as the API server sends th
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -171,27 +170,6 @@ class Session:
             body=body,
             content_type=_PATCH_TYPES[patch_type],
         )
-
-    def apply(
-        self,
-        body: Mapping[str, Any],
-        field_manager: str = "lumen.airgap",
-        force: bool = False,
-        dry_run: bool = False,
-    ) -> dict[str, Any]:
-        """Server-side apply. Raises ``Conflict`` when another manager owns a field and ``force`` is not given."""
-        kind, name, namespace = _identity(body)
-        query = {"fieldManager": field_manager, "force": "true" if force else "false"}
-        if dry_run:
-            query["dryRun"] = "All"
-        content_type = "application/apply-patch+yaml"  # JSON is YAML
-        return self._object("apply", "PATCH", kind, name, namespace, query=query, body=body, content_type=content_type)
-
-    def delete(self, kind: Kind, name: str, namespace: str | None = None) -> None:
-        """Delete an object; one that does not exist is fine."""
-        self._resource(kind)
-        with contextlib.suppress(NotFound):
-            self._object("delete", "DELETE", kind, name, namespace)
 
     def watch(
         self,

@@ -65,8 +65,11 @@ class LineStream:
 class Transport:
     """Connections to ``server``, pooled and usable from several threads."""
 
-    def __init__(self, configuration: Any, pool: Any, failures: tuple[type[BaseException], ...]) -> None:
+    def __init__(
+        self, configuration: Any, pool: Any, failures: tuple[type[BaseException], ...], origin: str = ""
+    ) -> None:
         self.server: str = configuration.host
+        self._origin = origin
         self._configuration = configuration
         self._pool = pool
         self._failures = failures
@@ -103,7 +106,8 @@ class Transport:
             raise KubeError(f"kubeconfig {path}{_in_context(context)} cannot be used: {error}") from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-        return cls(configuration, rest.pool_manager, (urllib3.exceptions.HTTPError, OSError))
+        origin = f"kubeconfig {path}, context {context or _current_context(path)}"
+        return cls(configuration, rest.pool_manager, (urllib3.exceptions.HTTPError, OSError), origin)
 
     def request(
         self,
@@ -121,14 +125,14 @@ class Transport:
             # A kept connection that the server has closed meanwhile shows only now. Reading twice is harmless.
             if method == "GET" and type(error).__name__ == "ProtocolError":
                 return self._again(path, query, timeout)
-            raise TransportFailure(_text(error)) from error
+            raise self._failure(error) from error
         return Response(response.status, response.data)
 
     def _again(self, path: str, query: Mapping[str, Any] | None, timeout: float) -> Response:
         try:
             response = self._send("GET", path, query, None, "", timeout)
         except self._failures as error:
-            raise TransportFailure(_text(error)) from error
+            raise self._failure(error) from error
         return Response(response.status, response.data)
 
     def stream(self, path: str, query: Mapping[str, Any], timeout: float, silence: float) -> Response | LineStream:
@@ -141,8 +145,12 @@ class Transport:
             if response.status != 200:
                 return Response(response.status, response.read())
         except self._failures as error:
-            raise TransportFailure(_text(error)) from error
+            raise self._failure(error) from error
         return LineStream(response, self._failures)
+
+    def _failure(self, error: BaseException) -> TransportFailure:
+        """What went wrong, whose address it was, and what to look at next."""
+        return TransportFailure(f"{_text(error)} ({self._origin}). Is the API server running, and is this its address?")
 
     def _send(
         self,
@@ -178,6 +186,12 @@ def _existing_kubeconfig(kubeconfig: str | None) -> str:
             f"kubeconfig {path} does not exist. Set the option kubeconfig, or the environment variable KUBECONFIG."
         )
     return path
+
+
+def _current_context(path: str) -> str:
+    from kubernetes.config import list_kube_config_contexts
+
+    return str(list_kube_config_contexts(path)[1]["name"])
 
 
 def _in_context(context: str | None) -> str:

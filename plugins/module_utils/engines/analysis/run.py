@@ -121,7 +121,6 @@ class Run:
         self.message = ""
         self.started_at: float | None = None
         self.finished_at: float | None = None
-        self._terminate = False
 
     @property
     def completed(self) -> bool:
@@ -162,7 +161,7 @@ class Run:
 
     @property
     def _terminating(self) -> bool:
-        return self._terminate or any(result.phase in _BAD for result in self.results.values() if not result.dry_run)
+        return any(result.phase in _BAD for result in self.results.values() if not result.dry_run)
 
     def step(self, now: float, measure: Callable[[Metric], Measurement]) -> None:
         """Measure what is due at ``now``, assess all, and end the run if that decides it."""
@@ -179,15 +178,10 @@ class Run:
         if not self.completed and self._terminating:
             self._assess(now)
 
-    def terminate(self, now: float) -> None:
-        """End the run as ``spec.terminate`` does: what violates nothing becomes Successful."""
-        self._terminate = True
-        self._assess(now)
-
     def _assess(self, now: float) -> None:
         terminating = self._terminating
         worst = ""
-        message = "Run Terminated" if self._terminate else ""
+        message = ""
         unfinished = False
         for metric in self.metrics:
             result = self.results.get(metric.name)
@@ -212,9 +206,7 @@ class Run:
                     message = f'Metric "{metric.name}" assessed {phase} due to {reason}'
                     if result.message:
                         message += f': "Error Message: {result.message}"'
-        if terminating:
-            self._end(worst or SUCCESSFUL, message, now)
-        elif worst and not unfinished:
+        if terminating or (worst and not unfinished):
             self._end(worst, message, now)
 
     def _end(self, phase: str, message: str, now: float) -> None:

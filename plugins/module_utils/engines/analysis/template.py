@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from . import shapes
 from .expression import ExpressionError, lint
 from .metric import Metric, TemplateError, read_metric
 
@@ -30,6 +31,7 @@ __all__ = [
     "RE2_IMPORT_ERROR",
     "TemplateError",
     "dry_run_names",
+    "dry_run_patterns",
     "merge_args",
     "read_metrics",
     "read_spec",
@@ -63,7 +65,7 @@ def merge_args(
     ``{valueFrom: {podTemplateHashValue: Latest | Stable}}``, and goes first. ``hashes`` holds those two
     pod template hashes. Raises TemplateError for one that is left open, or is not the template's.
     """
-    names = [arg.get("name", "") for arg in declared]
+    names = [arg["name"] for arg in shapes.named(declared, "spec.args", "name")]
     for name in supplied:
         if name not in names:
             raise TemplateError(f"args.{name}: the template has no such argument (it has {', '.join(names) or 'none'})")
@@ -83,8 +85,10 @@ def _arg_value(name: str, source: Mapping[str, Any], hashes: Mapping[str, str]) 
     if value is not None:
         if isinstance(value, bool):
             return "true" if value else "false"
+        if not isinstance(value, (str, int, float)):
+            raise TemplateError(f"args.{name} must be a string or a number, not {value!r}")
         return str(value)
-    value_from = source.get("valueFrom") or {}
+    value_from = shapes.mapping(source.get("valueFrom"), f"args.{name}.valueFrom")
     which = value_from.get("podTemplateHashValue")
     if which is None:
         kind = next(iter(value_from), None)
@@ -120,10 +124,11 @@ def _resolved(tag: str, args: Mapping[str, str]) -> str:
 
 def read_metrics(metrics: Sequence[Mapping[str, Any]], args: Mapping[str, str] | None = None) -> list[Metric]:
     """Metrics with their limits, validated as Argo does, providers and conditions left aside."""
-    if not metrics:
+    entries = shapes.sequence(metrics, "metrics")
+    if not entries:
         raise TemplateError("no metrics specified")
     result: list[Metric] = []
-    for place, data in enumerate(substitute(list(metrics), args or {})):
+    for place, data in enumerate(substitute(entries, args or {})):
         try:
             metric = read_metric(data)
         except TemplateError as problem:
@@ -140,12 +145,15 @@ def read_spec(spec: Mapping[str, Any], args: Mapping[str, str]) -> list[Metric]:
     More is refused here than Argo does when it reads a template: a condition that can only be an
     error, a provider that is not Prometheus, and a metric that never ends.
     """
-    data = list(spec.get("metrics") or [])
+    data = shapes.sequence(spec.get("metrics"), "spec.metrics")
     metrics = read_metrics(data, args)
-    return [_measurable(metric, substitute(source, args)) for metric, source in zip(metrics, data)]
+    return [
+        _measurable(metric, substitute(source, args), f"spec.metrics[{place}]")
+        for place, (metric, source) in enumerate(zip(metrics, data))
+    ]
 
 
-def _measurable(metric: Metric, data: Mapping[str, Any]) -> Metric:
+def _measurable(metric: Metric, data: Mapping[str, Any], path: str) -> Metric:
     where = f"metric {metric.name!r}"
     for field, condition in (
         ("successCondition", metric.success_condition),
@@ -158,17 +166,18 @@ def _measurable(metric: Metric, data: Mapping[str, Any]) -> Metric:
                 raise TemplateError(f"{where}: {field} {condition!r}: {problem}") from problem
     if metric.effective_count is None:
         raise TemplateError(f"{where} runs indefinitely: give it a count")
-    return dataclasses.replace(metric, query=_query(where, data.get("provider") or {}))
+    provider = shapes.mapping(data.get("provider"), f"{path}.provider")
+    return dataclasses.replace(metric, query=_query(where, provider, f"{path}.provider"))
 
 
-def _query(where: str, provider: Mapping[str, Any]) -> str:
+def _query(where: str, provider: Mapping[str, Any], path: str) -> str:
     given = [name for name in _PROVIDERS if provider.get(name) is not None]
-    given.extend(f"plugin {name}" for name in provider.get("plugin") or {})
+    given.extend(f"plugin {name}" for name in shapes.mapping(provider.get("plugin"), f"{path}.plugin"))
     if len(given) != 1:
         raise TemplateError(f"{where}: {'multiple providers' if given else 'no provider'} specified")
     if given[0] != "prometheus":
         raise TemplateError(f"{where}: provider {given[0]} is not supported, only prometheus is")
-    prometheus = provider["prometheus"]
+    prometheus = shapes.mapping(provider["prometheus"], f"{path}.prometheus", " with query")
     if prometheus.get("rangeQuery"):
         raise TemplateError(f"{where}: rangeQuery is not supported, only instant queries are")
     query = prometheus.get("query")
@@ -177,10 +186,16 @@ def _query(where: str, provider: Mapping[str, Any]) -> str:
     return query
 
 
+def dry_run_patterns(spec: Mapping[str, Any]) -> list[str]:
+    """The regular expressions of a template's ``spec.dryRun``."""
+    return [rule["metricName"] for rule in shapes.named(spec.get("dryRun"), "spec.dryRun", "metricName")]
+
+
 def dry_run_names(patterns: Sequence[str], metrics: Sequence[Metric]) -> set[str]:
     """The metrics that entries of dryRun cover: unanchored Go regular expressions over their names."""
     names: set[str] = set()
-    for place, pattern in enumerate(patterns):
+    for place, pattern in enumerate(shapes.sequence(patterns, "dryRun")):
+        shapes.text(pattern, f"dryRun[{place}]")
         matching = [metric.name for metric in metrics if _matches(pattern, metric.name)]
         if not matching:
             raise TemplateError(f"dryRun[{place}]: {pattern!r} matches no metric")

@@ -11,10 +11,15 @@ utils/replicaset/canary.go and replicaset.go, answer for answer. Weights are who
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple, Union
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Union
 
 IntOrPercent = Union[int, str]
+
+# Kubernetes' int32.
+_MOST_PODS = 2**31 - 1
+_PERCENT = re.compile(r"[+-]?[0-9]{1,9}")
 
 DEFAULT_FENCEPOST = "25%"
 """Argo's default of both maxSurge and maxUnavailable (utils/defaults/defaults.go)."""
@@ -66,11 +71,27 @@ def goal(
     max_unavailable: IntOrPercent = DEFAULT_FENCEPOST,
 ) -> Goal:
     """Check the numbers of a Rollout and resolve its limits. Raises ReplicaError."""
-    if replicas < 0:
-        raise ReplicaError(f"replicas is {replicas}; it must be 0 or more")
-    if not 0 <= weight <= 100:
-        raise ReplicaError(f"weight is {weight}; it must be from 0 to 100")
+    _pod_count("replicas", replicas)
+    if not (_whole(weight) and 0 <= weight <= 100):
+        raise ReplicaError(f"weight is {weight!r}; it must be a whole number from 0 to 100")
     return Goal(replicas, weight, fenceposts(replicas, max_surge, max_unavailable))
+
+
+def read_scale(name: str, given: Any) -> Scale:
+    """A ReplicaSet as ``{spec, available}``. Raises ReplicaError, naming ``name``."""
+    if not isinstance(given, Mapping) or set(given) != {"spec", "available"}:
+        raise ReplicaError(f"{name} is {given!r}; it must be {{spec, available}}")
+    return Scale(*(_pod_count(f"{name}.{key}", given[key]) for key in ("spec", "available")))
+
+
+def _pod_count(name: str, value: Any) -> int:
+    if not (_whole(value) and 0 <= value <= _MOST_PODS):
+        raise ReplicaError(f"{name} is {value!r}; it must be a whole number of pods, 0 or more")
+    return int(value)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def fenceposts(replicas: int, max_surge: IntOrPercent, max_unavailable: IntOrPercent) -> Fenceposts:
@@ -86,17 +107,16 @@ def _pods(name: str, value: IntOrPercent, replicas: int, round_up: bool) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         pods = value
     else:
-        try:
-            # A string is a percentage even without the sign, as in apimachinery's intstr.
-            percent = int(str(value).replace("%", ""))
-        except ValueError:
-            raise ReplicaError(
-                f"{name} is {value!r}; it must be a number of pods or a percentage such as 25%"
-            ) from None
-        share = percent * replicas / 100
+        # A string is a percentage even without the sign, as in apimachinery's intstr.
+        percent = value.replace("%", "") if isinstance(value, str) else ""
+        if not _PERCENT.fullmatch(percent):
+            raise ReplicaError(f"{name} is {value!r}; it must be a number of pods or a percentage such as 25%")
+        share = int(percent) * replicas / 100
         pods = math.ceil(share) if round_up else math.floor(share)
     if pods < 0:
         raise ReplicaError(f"{name} is {value!r}; it must not be negative")
+    if pods > _MOST_PODS:
+        raise ReplicaError(f"{name} is {value!r}; it must not be more than {_MOST_PODS} pods")
     return pods
 
 

@@ -108,11 +108,12 @@ class Answer:
 def test_url(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def get(url: str, **options: Any) -> Answer:
+    def get(session: requests.Session, url: str, **options: Any) -> Answer:
+        assert not session.trust_env  # proxies and .netrc of the environment
         asked.append((url, options))
         return Answer(200, answer("scalar", [1, "1"]))
 
-    monkeypatch.setattr(requests, "get", get)
+    monkeypatch.setattr(requests.Session, "get", get)
     assert connect({**OPTIONS, "url": "http://prometheus:9090/"}, None).query("vector(1)") == 1.0
     assert asked == [("http://prometheus:9090/api/v1/query", {"params": {"query": "vector(1)"}, "timeout": 3.0})]
 
@@ -123,11 +124,11 @@ def test_url_down_and_500(monkeypatch: pytest.MonkeyPatch) -> None:
     def down(*_url: str, **_options: Any) -> Answer:
         raise requests.ConnectionError("connection refused")
 
-    monkeypatch.setattr(requests, "get", down)
+    monkeypatch.setattr(requests.Session, "get", down)
     with pytest.raises(PrometheusError, match="does not answer: connection refused") as caught:
         server.query("up")
     assert caught.value.reason == "unreachable"
-    monkeypatch.setattr(requests, "get", lambda *_url, **_options: Answer(500, b"boom"))
+    monkeypatch.setattr(requests.Session, "get", lambda *_url, **_options: Answer(500, b"boom"))
     with pytest.raises(PrometheusError, match="HTTP 500: boom"):
         server.query("up")
 
@@ -143,3 +144,12 @@ def test_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prometheus, "REQUESTS_IMPORT_ERROR", "Traceback")
     with pytest.raises(AirgapError, match="requests"):
         connect({**OPTIONS, "url": "http://prometheus:9090"}, None)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://user:hunter2@prometheus:9090", "user:hunter2@prometheus", "https://u:hunter2/x@prometheus:9090"]
+)
+def test_credentials_in_a_url_are_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(AirgapError, match="credentials do not belong into a URL") as caught:
+        connect({**OPTIONS, "url": url}, None)
+    assert "hunter2" not in caught.value.message + str(caught.value.details)

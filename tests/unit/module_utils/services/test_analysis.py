@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,63 @@ def test_a_file(tmp_path: Path) -> None:
         load(file=str(path))
     with pytest.raises(AirgapError, match="No such file"):
         load(file=str(tmp_path / "none.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ("text", "spec must be a mapping, not 'text'"),
+        ({"dryRun": ["m"]}, r"spec.dryRun[0] must be a mapping with metricName, not 'm'"),
+        ({"dryRun": [{"metricName": 5}]}, r"spec.dryRun[0].metricName must be a string, not 5"),
+        ({"dryRun": "m"}, "spec.dryRun must be a list, not 'm'"),
+        ({"args": ["x"]}, "spec.args[0] must be a mapping with name, not 'x'"),
+        ({"args": {"x": 1}}, "spec.args must be a list"),
+        ({"args": [{"name": "x", "valueFrom": "y"}]}, "args.x.valueFrom must be a mapping, not 'y'"),
+        ({"args": [{"name": "x", "value": [1]}]}, "args.x must be a string or a number, not [1]"),
+        ({"metrics": {"m": 1}}, "spec.metrics must be a list"),
+        ({"metrics": ["m"]}, "metrics[0]: a metric must be a mapping"),
+        ({"metrics": [metric(provider=["x"])]}, "spec.metrics[0].provider must be a mapping, not ['x']"),
+        ({"metrics": [metric(provider={"prometheus": "x"})]}, "provider.prometheus must be a mapping with query"),
+        ({"metrics": [metric(provider={"plugin": "x"})]}, "provider.plugin must be a mapping"),
+        ({"metrics": [metric(name=5)]}, "name must be a string, not 5"),
+    ],
+)
+def test_a_malformed_template_is_refused_with_the_place(spec: Any, reason: str, tmp_path: Path) -> None:
+    body = template()
+    body["spec"] = {"metrics": [metric()], **spec} if isinstance(spec, dict) else spec
+    path = tmp_path / "t.yaml"
+    path.write_text(json.dumps(body), encoding="utf-8")
+    for name, options in (
+        (f"success-rate in {path}", {"file": str(path)}),
+        ("AnalysisTemplate lumen/success-rate", {"template": "success-rate"}),
+    ):
+        with pytest.raises(AirgapError) as caught:
+            load(FakeSession(body), **options)
+        assert caught.value.message.startswith(f"Analysis {name}: ")
+        assert reason in caught.value.message
+
+
+@pytest.mark.parametrize("metadata", ["", "text", "[]", "{}", "{name: 5}"])
+def test_a_template_in_a_file_needs_a_name(metadata: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.yaml"
+    path.write_text(f"---\n---\nkind: AnalysisTemplate\nmetadata: {metadata}\nspec: {{}}\n", encoding="utf-8")
+    with pytest.raises(AirgapError, match=rf"{path}, document 2 \(AnalysisTemplate\): metadata.name is missing"):
+        load(file=str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("at: 2026-13-01", "is not YAML"),
+        ("[" * 2000, "is not YAML"),
+        ("kind: AnalysisTemplate\nmetadata: {name: a}\nspec: {metrics: &m [*m]}", "contains itself"),
+    ],
+)
+def test_a_file_that_yaml_cannot_make_a_tree_of(text: str, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(AirgapError, match=reason):
+        load(file=str(path))
 
 
 @pytest.mark.parametrize(
@@ -251,6 +309,38 @@ def test_inconclusive_and_dry_run() -> None:
     assert lines[1] == "check 1/5 success-rate 0.93 ? (dry run)"
 
 
+def test_a_deadline_ends_it_with_what_was_seen_last() -> None:
+    clock = FakeClock()
+    result = run_gate(load(metrics=[metric()]), Prometheus([0.98]).query, clock, lambda _check: None, deadline=90)
+    assert (result.phase, result.passed, clock.time() - EPOCH) == ("Error", False, 90)
+    assert result.message == (
+        "no verdict within the deadline of 90 s; last seen: success-rate [0.98] (Successful) at 2026-01-01T00:01:00Z"
+    )
+    assert len(result.measurements) == 2
+    result = run_gate(
+        load(metrics=[metric(initialDelay="5m")]), Prometheus([1.0]).query, clock, lambda _check: None, deadline=9
+    )
+    assert (result.phase, result.message) == (
+        "Error",
+        "no verdict within the deadline of 9 s; last seen: no measurement",
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "seconds"),
+    [
+        ({}, 240),
+        ({"initialDelay": "10s"}, 250),
+        ({"count": 1, "failureLimit": 0}, 0),
+        ({"count": 5, "failureLimit": 1, "consecutiveSuccessLimit": 3}, 120),
+    ],
+)
+def test_what_a_success_takes_at_least(fields: dict[str, Any], seconds: float) -> None:
+    assert load(metrics=[metric(**fields), metric("other", count=2, failureLimit=0, interval="1s")]).shortest == max(
+        seconds, 1
+    )
+
+
 def test_ticks_every_second_of_waiting_and_may_stop() -> None:
     clock = FakeClock()
     ticks: list[float] = []
@@ -266,9 +356,13 @@ def test_ticks_every_second_of_waiting_and_may_stop() -> None:
     assert max(later - before for before, later in itertools.pairwise(ticks)) <= 1
 
 
-def test_a_mistake_of_ours_is_not_a_measurement() -> None:
-    with pytest.raises(ZeroDivisionError):
-        gate(Prometheus(ZeroDivisionError()))
+def test_an_exception_that_nobody_expects_is_an_error_of_the_measurement() -> None:
+    result, lines, _clock = gate(Prometheus(ZeroDivisionError("odd"), [1.0]))
+    assert result.phase == "Successful"
+    assert lines[:2] == [
+        "check 1/5 success-rate \u26a0 ZeroDivisionError: odd",
+        "check 1/5 success-rate 1 \u2714",
+    ]
 
 
 def test_ask_once() -> None:

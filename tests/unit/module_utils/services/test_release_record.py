@@ -314,7 +314,7 @@ def test_killed_between_outcome_and_giving_the_lease_back(app: App) -> None:
 
 def test_a_deleted_lease_frees_the_release(app: App) -> None:
     app.acquire()
-    app.session.delete(LEASE, "api-release", "lumen")
+    app.session.remove(LEASE, "api-release", "lumen")
     assert app.acquire(run="r2", found=THERE).resumed
 
 
@@ -334,7 +334,7 @@ def test_a_run_that_was_replaced_stops(app: App) -> None:
 
 def test_a_run_whose_lease_was_deleted_stops(app: App) -> None:
     record = app.acquire()
-    app.session.delete(LEASE, "api-release", "lumen")
+    app.session.remove(LEASE, "api-release", "lumen")
     with pytest.raises(LeaseLost, match="nobody holds it"):
         record.renew()
 

@@ -198,25 +198,6 @@ def test_patch(patch_type: str, content_type: str) -> None:
     ]
 
 
-def test_apply() -> None:
-    session, transport = connect(POD, POD)
-    session.apply(POD)
-    session.apply(POD, field_manager="me", force=True, dry_run=True)
-    assert [request[2] for request in transport.requests] == [
-        {"fieldManager": "lumen.airgap", "force": "false"},
-        {"fieldManager": "me", "force": "true", "dryRun": "All"},
-    ]
-    assert {request[0] for request in transport.requests} == {"PATCH"}
-    assert {request[4] for request in transport.requests} == {"application/apply-patch+yaml"}
-
-
-def test_delete_of_what_is_gone_is_fine() -> None:
-    session, transport = connect(POD, status(404, "NotFound", "gone"))
-    session.delete(kinds.POD, "a", "lumen")
-    session.delete(kinds.POD, "a", "lumen")
-    assert {request[0] for request in transport.requests} == {"DELETE"}
-
-
 @pytest.mark.parametrize(
     ("code", "error"),
     [

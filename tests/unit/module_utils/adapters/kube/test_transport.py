@@ -83,7 +83,7 @@ FAILURES = (urllib3.exceptions.HTTPError, OSError)
 
 def transport(*answers: Any, token: str | None = None) -> tuple[Transport, FakePool]:
     pool = FakePool(*answers)
-    return Transport(Configuration(token), pool, FAILURES), pool
+    return Transport(Configuration(token), pool, FAILURES, "kubeconfig /k, context lab"), pool
 
 
 def test_a_request_carries_credentials_and_a_timeout_and_is_not_retried() -> None:
@@ -121,7 +121,10 @@ def test_a_failure_is_told_without_object_addresses() -> None:
     )
     with pytest.raises(TransportFailure) as caught:
         sut.request("GET", "/api")
-    assert str(caught.value) == "Failed to establish a new connection: refused"
+    assert str(caught.value) == (
+        "Failed to establish a new connection: refused (kubeconfig /k, context lab). "
+        "Is the API server running, and is this its address?"
+    )
 
 
 def test_a_stream_is_cut_into_lines_wherever_the_chunks_end() -> None:
@@ -231,6 +234,23 @@ def test_a_token_and_no_verification(tmp_path: Path) -> None:
 def test_the_environment_names_the_kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECONFIG", os.pathsep.join(["/nowhere", kubeconfig(tmp_path, {}, {"token": "abc"})]))
     assert Transport.connect().server == "https://192.168.2.2:6443"
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_an_api_server_that_is_away_is_told_with_whose_address_it_was(
+    given: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = kubeconfig(tmp_path, {}, {"token": "abc"})
+    paths = f"/nowhere{os.pathsep}{path}"
+    monkeypatch.setenv("KUBECONFIG", paths)
+    sut = Transport.connect(path, "lab") if given else Transport.connect()
+    refused = urllib3.exceptions.ProtocolError("Connection refused")
+    sut._pool = FakePool(refused, refused, refused)
+    where = rf"Connection refused \(kubeconfig {path if given else paths}, context lab\)\. Is the API server running"
+    with pytest.raises(TransportFailure, match=where):
+        sut.request("GET", "/api")
+    with pytest.raises(TransportFailure, match=where):
+        sut.stream("/api", {}, 3.0, 40.0)
 
 
 def test_a_kubeconfig_that_does_not_exist() -> None:

@@ -117,6 +117,14 @@ def test_dry_run_is_an_unanchored_expression(patterns: list[str], names: set[str
     assert dry_run_names(patterns, METRICS) == names
 
 
+@pytest.mark.parametrize(
+    ("patterns", "reason"), [("m1", "dryRun must be a list, not 'm1'"), ([5], r"dryRun\[0\] must be a string, not 5")]
+)
+def test_dry_run_is_a_list_of_strings(patterns: Any, reason: str) -> None:
+    with pytest.raises(TemplateError, match=reason):
+        dry_run_names(patterns, METRICS)
+
+
 @pytest.mark.parametrize("pattern", ["*", "m2", "(", "(?=m1)"])
 def test_dry_run_that_matches_nothing(pattern: str) -> None:
     with pytest.raises(TemplateError, match=r"dryRun\[0\]: .* matches no metric"):

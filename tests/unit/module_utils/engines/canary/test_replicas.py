@@ -14,6 +14,7 @@ from ansible_collections.lumen.airgap.plugins.module_utils.engines.canary.replic
     Scale,
     fenceposts,
     goal,
+    read_scale,
     settle,
     step,
     weighted,
@@ -79,9 +80,11 @@ def test_a_broken_canary_is_taken_away_all_the_same() -> None:
 
 
 def test_refusals() -> None:
-    for arguments in ((1, 101), (1, -1), (-1, 20)):
+    for arguments in ((1, 101), (1, -1), (-1, 20), (1.0, 20), (True, 20), (1, 20.0), (1, True), (2**31, 20)):
         with pytest.raises(ReplicaError):
-            goal(*arguments)
+            goal(*arguments)  # type: ignore[arg-type]
+    with pytest.raises(ReplicaError, match=r"stable\.spec is 1\.0"):
+        read_scale("stable", {"spec": 1.0, "available": 1})
     with pytest.raises(ReplicaError, match="maxSurge"):
         goal(1, 20, "many")
     with pytest.raises(ReplicaError, match="negative"):
