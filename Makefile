@@ -33,7 +33,7 @@ help: ## this list
 # --- what every target stands on ---------------------------------------------------------------------------------
 
 .PHONY: venv link tools lab-tools
-venv: ## .venv from the pinned requirements (every other target makes it too)
+venv: ## .venv from the pinned requirements
 	@mk/packages $(PACKAGES_CHECK)
 	@mk/venv
 
@@ -41,7 +41,7 @@ venv: ## .venv from the pinned requirements (every other target makes it too)
 link:
 	@[[ "$$(readlink $(LINK))" == "$(CURDIR)" ]] || { mkdir -p $(dir $(LINK)) && ln -sfn "$(CURDIR)" $(LINK); }
 
-tools: venv link
+tools: venv link ## what plays of the checkout need: .venv, and the link to the collection
 
 lab-tools: tools
 	@mk/packages $(PACKAGES_LAB)

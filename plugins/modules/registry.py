@@ -17,6 +17,11 @@ description:
   - Renders its configuration file, creates its container, and waits until it answers.
   - The container is created again only when its image, its configuration or another of these options changes.
     What the registry stores is a directory of the node and stays, whatever happens to the container.
+  - A container of this name that the module did not make is taken over, or removed, only when its images are in
+    O(storage_path). Otherwise it is left as it is, and the task fails and names both directories.
+notes:
+  - The Docker daemon has to be that of the node the task runs on, since the configuration file and the storage are
+    directories of this node and the registry is asked at C(127.0.0.1). A O(docker_host) elsewhere is refused.
 extends_documentation_fragment:
   - lumen.airgap.attributes
   - lumen.airgap.registry.docker
@@ -30,8 +35,8 @@ attributes:
 options:
   state:
     description:
-      - V(started) creates and starts the container as needed, and waits until the registry answers.
-      - V(stopped) stops the container and keeps it. A container that does not exist is left so.
+      - V(started) creates, starts or unpauses the container as needed, and waits until the registry answers.
+      - V(stopped) stops the container, also a paused one, and keeps it. A container that does not exist is left so.
       - V(absent) removes the container and its configuration file. The stored images are kept.
     type: str
     choices: [started, stopped, absent]
@@ -72,7 +77,8 @@ options:
     choices: ["no", on-failure, always, unless-stopped]
     default: always
   wait_timeout:
-    description: Seconds to wait for the registry to answer on C(/v2/), more than 0.
+    description:
+      - Seconds to wait for the registry to answer on C(http://127.0.0.1:<port>/v2/) of the node, more than 0.
     type: float
     default: 30.0
 requirements:
@@ -100,7 +106,8 @@ RETURN = r"""
 actions:
   description:
     - What was done, in order; in check mode what would be.
-    - One of C(load image), C(write configuration), C(remove), C(create), C(start), C(stop), C(remove configuration).
+    - One of C(load image), C(write configuration), C(remove), C(create), C(start), C(unpause), C(stop),
+      C(remove configuration).
   returned: success
   type: list
   elements: str
@@ -156,17 +163,18 @@ last_answer:
 """
 
 import os
-import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.adapters.docker import DEFAULT_HOST, DOCKER_TRACEBACK, Docker
+from ..module_utils.adapters.docker import DEFAULT_HOST, DOCKER_TRACEBACK, Docker, is_local
 from ..module_utils.adapters.node import Node
 from ..module_utils.adapters.registry import REQUESTS_TRACEBACK
 from ..module_utils.entry import missing, run_module
+from ..module_utils.errors import AirgapError
 from ..module_utils.options import ABSOLUTE, PORT, SECONDS, check_ranges
 from ..module_utils.services.registry import YAML_TRACEBACK, RegistryContainer, Settings
+from ..module_utils.times import SystemClock
 
 ARGUMENT_SPEC = {
     "state": {"type": "str", "choices": ["started", "stopped", "absent"], "default": "started"},
@@ -211,8 +219,14 @@ def main() -> None:
 
     def call() -> dict[str, Any]:
         check_ranges(module.params, RANGES)
-        docker = Docker.connect(module.params["docker_host"])
-        container = RegistryContainer(settings(module.params), docker, Node(), time, module.check_mode)
+        host = module.params["docker_host"]
+        if not is_local(host):
+            raise AirgapError(
+                f"docker_host is {host}, a daemon of another machine: the configuration file, the storage and the "
+                "health check are this node's. Run the task on the node that the daemon is on"
+            )
+        docker = Docker.connect(host)
+        container = RegistryContainer(settings(module.params), docker, Node(), SystemClock(), module.check_mode)
         return container.ensure(module.params["state"])
 
     run_module(module, call)

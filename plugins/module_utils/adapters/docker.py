@@ -10,6 +10,7 @@ import functools
 import traceback
 from collections.abc import Iterable
 from typing import Any, Callable, NamedTuple, TypeVar, cast
+from urllib.parse import urlsplit
 
 from ..errors import AirgapError
 
@@ -67,6 +68,12 @@ def _translated(method: Method) -> Method:
             raise DockerError(f"the Docker daemon at {self.url} went away: {error}") from error
 
     return cast(Method, call)
+
+
+def is_local(url: str) -> bool:
+    """Whether the daemon at this address is one of this machine."""
+    parts = urlsplit(url)
+    return parts.scheme in ("unix", "http+unix") or parts.hostname in ("localhost", "127.0.0.1", "::1")
 
 
 class Docker:
@@ -153,8 +160,13 @@ class Docker:
         self._client.start(name)
 
     @_translated
+    def unpause(self, name: str) -> None:
+        """Let a paused container go on."""
+        self._client.unpause(name)
+
+    @_translated
     def stop(self, name: str) -> None:
-        """Stop a container, killing it after Docker's ten seconds."""
+        """Stop a container, running or paused, killing it after Docker's ten seconds."""
         self._client.stop(name)
 
     @_translated

@@ -10,12 +10,13 @@ import hashlib
 import json
 import traceback
 from dataclasses import dataclass
-from typing import Any, Callable, Protocol
+from typing import Any, Callable
 
 from ..adapters.docker import Container, Docker, DockerError
 from ..adapters.node import Node
 from ..adapters.registry import Registry, RegistryError
 from ..errors import AirgapError
+from ..times import Clock
 
 try:
     import yaml
@@ -36,16 +37,6 @@ ENVIRONMENT = {"OTEL_TRACES_EXPORTER": "none"}
 
 PROBE_SECONDS = 2.0
 PROBE_INTERVAL = 0.2
-
-
-class Clock(Protocol):
-    """What of the module ``time`` a wait needs."""
-
-    def monotonic(self) -> float:
-        """Seconds that never go back."""
-
-    def sleep(self, seconds: float, /) -> None:
-        """Wait."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +79,12 @@ class RegistryContainer:
 
         Returns ``changed``, ``diff``, ``actions`` and ``container`` (None when there is none). In check mode the
         same, with ``container`` as it is now. Raises AirgapError; one about a container that does not become
-        healthy carries ``container`` and the last lines of its ``log``.
+        healthy carries ``container`` and the last lines of its ``log``. A container of that name that was not made
+        here is replaced or removed only when its images are under ``storage_path``.
         """
         before = self._actual()
+        if state != "stopped":
+            self._check_ours(before)
         wanted = {"started": self._started, "stopped": self._stopped, "absent": self._absent}[state]
         after = wanted(before)
         return {
@@ -104,12 +98,15 @@ class RegistryContainer:
 
     def _started(self, before: dict[str, Any]) -> dict[str, Any]:
         after = self._wanted(before)
-        if after != before and not (before.get("state") == "running" and before.get("port") == after["port"]):
+        holds_port = before.get("state") in ("running", "paused") and before.get("port") == after["port"]
+        if after != before and not holds_port:
             self._check_port()
         if after["image_id"] is None:
             after["image_id"] = self._load()
         if _configuration(before) != _configuration(after):
             self._recreate(after, existed=bool(before))
+        elif before["state"] == "paused":
+            self._do("unpause", lambda: self._docker.unpause(self._settings.name))
         elif before["state"] != "running":
             self._do("start", self._start)
         if not self._check_mode:
@@ -172,6 +169,19 @@ class RegistryContainer:
             return str(image["Id"])
         # A container outlives the name of its image: there is nothing to load while it runs what is wanted.
         return before["image_id"] if before.get("image") == self._settings.image else None
+
+    def _check_ours(self, actual: dict[str, Any]) -> None:
+        """Ours on another path would take the place of a registry whose images somebody pulls."""
+        settings = self._settings
+        if not actual or actual["configuration"] or actual["storage_path"] == settings.storage_path:
+            return
+        theirs = actual["storage_path"]
+        keeps = f"keeps its images in {theirs}" if theirs else f"has nothing mounted on {STORAGE_INSIDE}"
+        way = f", or set storage_path to {theirs} to take it over" if theirs else ", or remove that container yourself"
+        raise AirgapError(
+            f"the container {settings.name} (image {actual['image']}) was not made by this module: it {keeps}, and "
+            f"storage_path is {settings.storage_path}. Choose another name{way}"
+        )
 
     # --- the ways there --------------------------------------------------------------------------------------------
 
@@ -252,7 +262,7 @@ class RegistryContainer:
     # --- health ----------------------------------------------------------------------------------------------------
 
     def _wait(self) -> None:
-        deadline = self._clock.monotonic() + self._settings.wait_timeout
+        deadline = self._clock.time() + self._settings.wait_timeout
         while True:
             try:
                 return self._probe()
@@ -261,7 +271,7 @@ class RegistryContainer:
             state = self._state()
             if state is None or state["status"] in ("exited", "dead"):
                 raise self._unhealthy("ended instead of answering", state, last)
-            if self._clock.monotonic() >= deadline:
+            if self._clock.time() >= deadline:
                 waited = f"did not answer on /v2/ within {self._settings.wait_timeout:g} s"
                 raise self._unhealthy(waited, state, last)
             self._clock.sleep(PROBE_INTERVAL)
@@ -313,7 +323,9 @@ def _configuration(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _status(state: dict[str, Any]) -> str:
-    """``running`` or ``stopped``; a container that Docker keeps restarting is Docker's business to start."""
+    """``running``, ``paused`` or ``stopped``; one that Docker keeps restarting is Docker's business to start."""
+    if state["Status"] == "paused":
+        return "paused"
     return "running" if state["Status"] in ("running", "restarting") else "stopped"
 
 

@@ -127,6 +127,10 @@ class FakeDockerClient:
         self._changes("start")
         self.containers_by_name[name]["State"] = {"Status": "running", "ExitCode": 0, "StartedAt": "now"}
 
+    def unpause(self, name: str) -> None:
+        self._changes("unpause")
+        self.containers_by_name[name]["State"] = {"Status": "running", "ExitCode": 0}
+
     def stop(self, name: str) -> None:
         self._changes("stop")
         self.containers_by_name[name]["State"] = {"Status": "exited", "ExitCode": 0}

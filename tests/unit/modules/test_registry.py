@@ -71,3 +71,9 @@ def test_a_missing_library_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -
     result = run(registry)
     assert result["failed"]
     assert basic.missing_required_lib("docker").split(" on ")[0] in result["msg"]
+
+
+def test_a_daemon_of_another_machine_is_refused(run: Run) -> None:
+    result = run(registry, docker_host="tcp://192.168.2.3:2375")
+    assert result["failed"]
+    assert "docker_host is tcp://192.168.2.3:2375, a daemon of another machine" in result["msg"]

@@ -15,6 +15,7 @@ from ansible_collections.lumen.airgap.plugins.module_utils.adapters.docker impor
     Container,
     Docker,
     DockerError,
+    is_local,
     read_push,
 )
 from ansible_collections.lumen.airgap.tests.unit.fakes.docker import URL, FakeDockerClient
@@ -34,6 +35,21 @@ def daemon(client: FakeDockerClient) -> Docker:
 
 
 # --- the connection
+
+
+@pytest.mark.parametrize(
+    ("url", "local"),
+    [
+        ("unix:///var/run/docker.sock", True),
+        ("unix:///run/user/1000/docker.sock", True),
+        ("tcp://127.0.0.1:2375", True),
+        ("tcp://[::1]:2375", True),
+        ("tcp://192.168.2.2:2375", False),
+        ("ssh://node-1", False),
+    ],
+)
+def test_which_daemon_is_of_this_machine(url: str, local: bool) -> None:
+    assert is_local(url) is local
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from ansible_collections.lumen.airgap.plugins.module_utils.services.registry imp
     Settings,
     render,
 )
+from ansible_collections.lumen.airgap.tests.unit.fakes.clock import FakeClock
 from ansible_collections.lumen.airgap.tests.unit.fakes.docker import URL, FakeDockerClient
 
 IMAGE = "lumen-airgap/registry:3.1.2"
@@ -37,17 +38,6 @@ class FakeNode(Node):
 
     def port_free(self, port: int) -> bool:
         return port not in self.taken
-
-
-class FakeClock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
 
 
 class World:
@@ -78,7 +68,7 @@ class World:
         return RegistryContainer(self.settings, docker, self.node, self.clock, check_mode, self.probe).ensure(state)
 
     def probe(self) -> None:
-        if self.clock.now < self.answers_after:
+        if self.clock.time() - self.clock.start < self.answers_after:
             raise RegistryError("not yet", "127.0.0.1:5000")
 
     @property
@@ -285,7 +275,7 @@ def test_a_registry_that_never_answers(world: World) -> None:
     world.client.log = b"".join(b"line %d\n" % number for number in range(30))
     with pytest.raises(AirgapError, match=r"did not answer .* within 30 s \(it is running, exit code 0\)") as error:
         world.run()
-    assert world.clock.now == pytest.approx(30.0, abs=0.3)
+    assert world.clock.time() - world.clock.start == pytest.approx(30.0, abs=0.3)
     assert error.value.details["log"] == [f"line {number}" for number in range(10, 30)]
     assert error.value.details["container"]["status"] == "running"
     assert error.value.details["last_answer"] == "not yet"
@@ -300,7 +290,7 @@ def test_a_registry_that_ends_is_not_waited_for(world: World, monkeypatch: pytes
     world.client.log = b"configuration error: cannot parse\n"
     with pytest.raises(AirgapError, match=r"ended instead of answering.*exit code 1.*last words: configuration error"):
         world.run()
-    assert world.clock.now == 0.0
+    assert world.clock.time() == world.clock.start
 
 
 def test_a_container_that_somebody_removes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,6 +314,67 @@ def test_stopped(world: World) -> None:
     assert (result["actions"], result["container"]["status"]) == (["stop"], "exited")
     assert not world.run("stopped")["changed"]
     assert world.run()["actions"] == ["start"]
+
+
+def test_a_paused_container_goes_on(world: World) -> None:
+    world.run()
+    world.container["State"] = {"Status": "paused"}
+    # A paused container still has its port.
+    world.node.taken.add(5000)
+    assert world.run(check_mode=True)["actions"] == ["unpause"]
+    result = world.run()
+    assert (result["actions"], world.client.calls) == (["unpause"], ["unpause"])
+    assert result["diff"]["before"]["state"] == "paused"
+    assert not world.run()["changed"]
+
+
+def test_a_paused_container_is_not_stopped(world: World) -> None:
+    world.run()
+    world.container["State"] = {"Status": "paused"}
+    assert world.run("stopped")["actions"] == ["stop"]
+    assert not world.run("stopped")["changed"]
+
+
+# --- a container of this name that the module did not make
+
+
+@pytest.fixture
+def foreign(world: World, tmp_path: Path) -> World:
+    """A registry that somebody started with docker run, its images elsewhere."""
+    world.run(storage_path=str(tmp_path / "theirs"))
+    world.container["Config"]["Labels"] = {}
+    world.settings = replace(world.settings, storage_path=str(tmp_path / "storage"))
+    return world
+
+
+@pytest.mark.parametrize("state", ["started", "absent"])
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_foreign_container_is_left_alone(foreign: World, tmp_path: Path, state: str, check_mode: bool) -> None:
+    with pytest.raises(AirgapError, match=r"container registry .* was not made by this module") as error:
+        foreign.run(state, check_mode=check_mode)
+    assert f"keeps its images in {tmp_path / 'theirs'}, and storage_path is {tmp_path / 'storage'}" in str(error.value)
+    assert f"another name, or set storage_path to {tmp_path / 'theirs'}" in str(error.value)
+    assert foreign.client.calls == []
+    assert foreign.container["State"]["Status"] == "running"
+
+
+def test_a_foreign_container_without_storage(foreign: World) -> None:
+    foreign.container["Mounts"] = []
+    with pytest.raises(AirgapError, match=r"nothing mounted on .*another name, or remove that container"):
+        foreign.run()
+
+
+def test_a_foreign_container_is_stopped(foreign: World) -> None:
+    assert foreign.run("stopped")["actions"] == ["stop"]
+
+
+def test_a_foreign_container_with_the_same_storage_is_taken_over(foreign: World, tmp_path: Path) -> None:
+    assert foreign.run(storage_path=str(tmp_path / "theirs"))["actions"] == ["remove", "create", "start"]
+    assert not foreign.run()["changed"]
+
+
+def test_a_foreign_container_with_the_same_storage_is_removed(foreign: World, tmp_path: Path) -> None:
+    assert foreign.run("absent", storage_path=str(tmp_path / "theirs"))["actions"][0] == "remove"
 
 
 def test_absent_keeps_the_images(world: World) -> None:

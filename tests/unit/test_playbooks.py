@@ -1,0 +1,86 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What has to hold of the playbooks without running them: deadlines, check mode, and variables that are documented."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PLAYBOOKS = sorted((ROOT / "playbooks").rglob("*.yml"))
+# Modules that speak to Git, to Docker or to the registry for as long as these like.
+SLOW = {"ansible.builtin.git", "community.docker.docker_image", "lumen.airgap.registry_image"}
+# What site.yml and release.yml read beside the site's airgap_*.
+OTHERS = ["version", "retry", "force_unlock", "airgap_gate", "registry_archive", "registry_image"]
+
+
+def tasks(node: Any) -> Iterator[dict[str, Any]]:
+    """Every task of a file, in order, those of blocks too."""
+    for entry in node or []:
+        yield entry
+        for key in ("tasks", "block", "rescue", "always"):
+            yield from tasks(entry.get(key))
+
+
+def load(path: Path) -> list[dict[str, Any]]:
+    return list(tasks(yaml.safe_load(path.read_text(encoding="utf-8"))))
+
+
+def release(name: str) -> int:
+    names = [task["name"] for task in load(ROOT / "playbooks" / "release.yml")]
+    return names.index(name)
+
+
+@pytest.mark.parametrize("path", PLAYBOOKS, ids=lambda path: path.name)
+def test_what_may_hang_has_a_deadline(path: Path) -> None:
+    for task in load(path):
+        if SLOW & task.keys():
+            assert re.fullmatch(r"\{\{ airgap_(git|build)_deadline \}\}", task["timeout"]), task["name"]
+        command = task.get("ansible.builtin.command")
+        if command:
+            assert command["argv"][0] == "timeout", task["name"]
+
+
+def test_check_mode_fails_before_it_reads_or_writes_a_report() -> None:
+    block = next(task for task in load(ROOT / "playbooks" / "release.yml") if "rescue" in task)
+    first = block["rescue"][0]
+    assert "ansible.builtin.fail" in first
+    assert first["when"] == "ansible_check_mode"
+
+
+def test_the_journal_names_the_phase_before_it_begins() -> None:
+    noted, built = release("Write down that the image is next"), release("Have its image in the registry")
+    assert noted < built < release("Write down that the image is there")
+
+
+def read_by_plays() -> set[str]:
+    files = [*PLAYBOOKS, *(ROOT / "roles").rglob("*.yml")]
+    found = {name for path in files for name in re.findall(r"\bairgap_[a-z_]+\b", path.read_text(encoding="utf-8"))}
+    # airgap_build is what tasks/build.yml returns.
+    return found - {"airgap_build"} | set(OTHERS)
+
+
+def test_every_variable_is_documented() -> None:
+    page = (ROOT / "docs" / "site.md").read_text(encoding="utf-8")
+    assert {name for name in read_by_plays() if f"| `{name}` |" not in page} == set()
+    rows = set(re.findall(r"^\| `([a-z_]+)` \|", page, re.MULTILINE))
+    assert rows <= read_by_plays()
+
+
+def test_the_inventory_sets_what_the_plays_read() -> None:
+    folder = ROOT / "inventories" / "airgap"
+    text = "\n".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.yml"))
+    # These belong to one run; a gate is the exception, and roles/registry knows its own image.
+    optional = {"version", "retry", "force_unlock", "airgap_gate", "registry_image"}
+    wanted = read_by_plays() - optional
+    assert {name for name in wanted if not re.search(rf"^\s*{name}:", text, re.MULTILINE)} == set()
+    everything = set(re.findall(r"^\s*(airgap_[a-z_]+):", text, re.MULTILINE))
+    assert everything <= wanted | {"airgap_app_image_repository"}, "nobody reads these"
