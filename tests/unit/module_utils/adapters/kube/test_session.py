@@ -228,7 +228,8 @@ def test_delete_of_what_is_gone_is_fine() -> None:
         (410, Gone),
         (422, Invalid),
         (429, Unreachable),
-        (500, KubeError),
+        (500, Unreachable),
+        (408, Unreachable),
         (503, Unreachable),
     ],
 )
