@@ -104,8 +104,8 @@ class Record:
         """Begin the release of ``version``, or take up the one that a run before has left.
 
         A version whose release was promoted is returned with that outcome and without the Lease: nothing is to be
-        done, unless ``retry`` asks for another release of it. ``process`` is ``services.process.find()``. ``dry_run`` decides and refuses in the same way, and writes
-        nothing.
+        done, unless ``retry`` asks for another release of it. ``process`` is ``services.process.find()``. ``dry_run``
+        decides and refuses in the same way, and writes nothing.
 
         Raises ``AirgapError`` when another run holds the Lease, naming it, and when the version was rolled back and
         ``retry`` is not given.

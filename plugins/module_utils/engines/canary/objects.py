@@ -231,7 +231,5 @@ def replica_set_problem(replica_set: Object) -> Problem | None:
     for condition in (replica_set.get("status") or {}).get("conditions") or ():
         if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
             name = replica_set["metadata"]["name"]
-            return Problem(
-                f"ReplicaSet {name}", condition.get("reason") or "", condition.get("message") or "", _ROOM
-            )
+            return Problem(f"ReplicaSet {name}", condition.get("reason") or "", condition.get("message") or "", _ROOM)
     return None
