@@ -15,7 +15,10 @@ class Clock(Protocol):
     """What code that waits is given."""
 
     def time(self) -> float:
-        """Epoch seconds."""
+        """Epoch seconds: for reports and for what others read. May jump when somebody sets the clock."""
+
+    def monotonic(self) -> float:
+        """Seconds since some moment, which never jump: for deadlines."""
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
@@ -27,6 +30,10 @@ class SystemClock:
     def time(self) -> float:
         """Epoch seconds."""
         return time.time()
+
+    def monotonic(self) -> float:
+        """Seconds that never jump."""
+        return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
         """Wait."""

@@ -30,7 +30,7 @@ attributes:
     details:
       - O(state=acquired) reads, decides and refuses as always, and does not take the Lease.
       - O(state=renewed), O(state=noted) and O(state=finished) do not ask whether the Lease is held, because in check
-        mode nobody took it.
+        mode nobody took it. They refuse a release that has ended, and one that O(state=acquired) would not name now.
   diff_mode:
     support: none
   idempotent:
@@ -104,7 +104,9 @@ options:
     type: int
     default: 60
   retry:
-    description: Release a version again that was rolled back before.
+    description:
+      - Release a version again that was rolled back before.
+      - A version that was promoted before is released again too, instead of being returned as it is.
     type: bool
     default: false
   force_unlock:
@@ -244,7 +246,7 @@ from ..module_utils.adapters.kube.session import Session
 from ..module_utils.entry import run_module
 from ..module_utils.options import KUBE_OPTIONS, SECONDS, check_ranges
 from ..module_utils.services import process
-from ..module_utils.services.release_record import OUTCOMES, Record
+from ..module_utils.services.release_record import OUTCOMES, LeaseLost, Record
 from ..module_utils.times import Clock, SystemClock
 
 ARGUMENT_SPEC: dict[str, Any] = {
@@ -294,13 +296,42 @@ def record(params: dict[str, Any], session: Session, clock: Clock, dry_run: bool
             dry_run=dry_run,
         )
         return {"changed": acquired.changed, "release": acquired.as_dict()}
-    if params["state"] == "read" or dry_run:
-        latest = Record.read(*where)
-        changed = params["state"] in ("noted", "finished")
-        return {"changed": changed, "release": latest.as_dict() if latest else {}}
-    held = Record.attach(*where, params["release"]["id"], params["release"]["run"])
+    latest = Record.read(*where)
+    release = latest.as_dict() if latest else {}
+    if params["state"] == "read":
+        return {"changed": False, "release": release}
+    if dry_run:
+        return {"changed": _predict(params, latest), "release": release}
+    try:
+        held = Record.attach(*where, params["release"]["id"], params["release"]["run"])
+    except LeaseLost:
+        if latest is None or not _ended_so(latest, params):
+            raise
+        return {"changed": False, "release": release}
     changed = _advance(held, params)
     return {"changed": changed, "release": held.as_dict()}
+
+
+def _ended_so(latest: Record, params: dict[str, Any]) -> bool:
+    """Whether this release was finished in the same way before: it has given its Lease back."""
+    asked = (params["state"], params["release"]["id"], params["outcome"])
+    return asked == ("finished", latest.release_id, latest.outcome)
+
+
+def _predict(params: dict[str, Any], latest: Record | None) -> bool:
+    """Check mode: whether a run would change something; refuses what it would refuse."""
+    wanted = params["release"]["id"]
+    if latest is not None and _ended_so(latest, params):
+        return False
+    if latest is not None and latest.release_id == wanted:
+        if latest.outcome:
+            raise LeaseLost(f"The release {wanted} has ended already: {latest.outcome}.")
+        return params["state"] != "renewed"
+    # In check mode nothing was acquired: the name of the next release is one that a run would have by now.
+    number = int(latest.release_id.rpartition("-")[2]) if latest else 0
+    if not (wanted.startswith(f"{params['app']}-") and wanted.endswith(f"-{number + 1}")):
+        raise LeaseLost(f"There is no release {wanted} of {params['app']}.")
+    return params["state"] != "renewed"
 
 
 def _advance(held: Record, params: dict[str, Any]) -> bool:

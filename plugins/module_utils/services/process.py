@@ -58,7 +58,8 @@ def find(pid: int | None = None, proc: Path = _PROC, machine_id: Path = _MACHINE
 
 def alive(process: Mapping[str, Any], proc: Path = _PROC, machine_id: Path = _MACHINE_ID) -> bool | None:
     """Whether ``process`` (from ``find``) still runs; None when that cannot be told from here."""
-    if not process or process["host"] != socket.gethostname() or process.get("machine") != _text(machine_id):
+    machine = _text(machine_id)
+    if not process or not machine or process["host"] != socket.gethostname() or process.get("machine") != machine:
         return None
     if process["boot"] != _text(proc / "sys/kernel/random/boot_id"):
         return False

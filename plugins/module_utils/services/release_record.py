@@ -104,8 +104,8 @@ class Record:
         """Begin the release of ``version``, or take up the one that a run before has left.
 
         A version whose release was promoted is returned with that outcome and without the Lease: nothing is to be
-        done. ``process`` is ``services.process.find()``. ``dry_run`` decides and refuses in the same way, and writes
-        nothing.
+        done, unless ``retry`` asks for another release of it. ``process`` is ``services.process.find()``. ``dry_run``
+        decides and refuses in the same way, and writes nothing.
 
         Raises ``AirgapError`` when another run holds the Lease, naming it, and when the version was rolled back and
         ``retry`` is not given.
@@ -296,7 +296,7 @@ def _decide(
             return _Decision("own" if going_on else "new", release_id, version, holder.run, None)
         if not force_unlock and not _may_take(holder, release_id, lock.now()):
             raise _refusal(lock, holder, version, release_id)
-    if current is not None and current["version"] == version and current.get("outcome") == PROMOTED:
+    if current is not None and current["version"] == version and current.get("outcome") == PROMOTED and not retry:
         return _Decision("done", current["id"], version, run, None)
     if going_on:
         return _Decision("resume", release_id, version, run, holder)
@@ -515,7 +515,7 @@ class _Book:
         return [*([self.current] if self.current else []), *self.previous]
 
     def _text(self) -> str:
-        self.entries = self.entries[-_ENTRIES:]
+        self.entries = _newest(self.entries, _ENTRIES)
         while True:
             text = json.dumps(
                 {
@@ -526,6 +526,19 @@ class _Book:
                 },
                 indent=1,
             )
-            if len(text) <= _BYTES or len(self.entries) < 2:
+            fewer = _newest(self.entries, len(self.entries) // 2)
+            if len(text) <= _BYTES or len(fewer) == len(self.entries):
                 return text
-            self.entries = self.entries[len(self.entries) // 2 :]
+            self.entries = fewer
+
+
+def _newest(entries: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """``count`` entries, or more: what a canary has noted is never given up, the next run goes by it."""
+    surplus = len(entries) - count
+    kept = []
+    for entry in entries:
+        if surplus > 0 and not str(entry.get("phase", "")).startswith("canary_"):
+            surplus -= 1
+        else:
+            kept.append(entry)
+    return kept

@@ -16,16 +16,26 @@ EPOCH = 1767225600.0
 
 
 class FakeClock:
-    """``time()`` in epoch seconds. ``at(offset, call)`` lets something happen ``offset`` seconds after the start."""
+    """``time()`` in epoch seconds. ``at(offset, call)`` lets something happen ``offset`` seconds after the start.
+
+    ``jump(seconds)`` is somebody setting the clock: ``monotonic()`` does not see it.
+    """
 
     def __init__(self, start: float = EPOCH) -> None:
         self.start = start
         self._now = start
+        self._passed = 0.0
         self._number = itertools.count()
         self._plan: list[tuple[float, int, Callable[[], Any]]] = []
 
     def time(self) -> float:
         return self._now
+
+    def monotonic(self) -> float:
+        return self._passed
+
+    def jump(self, seconds: float) -> None:
+        self._now += seconds
 
     def at(self, offset: float, call: Callable[[], Any]) -> None:
         """Plan ``call``; several at the same moment happen in the order they were planned."""
@@ -40,9 +50,13 @@ class FakeClock:
     def step(self, end: float) -> bool:
         """Go to the next planned moment before or at ``end`` and let it happen; without one, go to ``end``: False."""
         if not self._plan or self._plan[0][0] > end:
-            self._now = max(self._now, end)
+            self._go(end)
             return False
         moment, _number, call = heapq.heappop(self._plan)
-        self._now = max(self._now, moment)
+        self._go(moment)
         call()
         return True
+
+    def _go(self, moment: float) -> None:
+        self._passed += max(0.0, moment - self._now)
+        self._now = max(self._now, moment)

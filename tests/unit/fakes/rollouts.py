@@ -81,7 +81,7 @@ class FakeRollouts:
         self.clock.at(self.clock.time() - self.clock.start + _LOOK, self._look)
 
     def _look(self) -> None:
-        if self.running:
+        if self.running and (ROLLOUT, NAMESPACE, NAME) in self.session._objects:
             self._reconcile()
             self._route()
         self._again()
@@ -282,7 +282,11 @@ def _pod(name: str, labels: dict[str, str], hash: str, reason: str) -> dict[str,
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name, "namespace": NAMESPACE, "labels": dict(labels)},
-        "status": {"containerStatuses": [container]},
+        "status": {
+            "phase": "Pending" if reason else "Running",
+            "conditions": [{"type": "Ready", "status": "False" if reason else "True"}],
+            "containerStatuses": [container],
+        },
     }
 
 

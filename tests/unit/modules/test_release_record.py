@@ -90,6 +90,34 @@ def test_check_mode_writes_nothing(call: Any, session: FakeSession) -> None:
     assert session.bodies == []
 
 
+def test_finished_twice_changes_nothing_and_check_mode_says_so(call: Any, session: FakeSession) -> None:
+    release = {key: call(version="v1")["release"][key] for key in ("id", "run")}
+    ending = {"state": "finished", "release": release, "outcome": "promoted"}
+    assert call(dry_run=True, **ending)["changed"] is True
+    call(**ending)
+    written = len(session.bodies)
+    assert call(dry_run=True, **ending)["changed"] is False
+    assert call(**ending)["changed"] is False
+    assert len(session.bodies) == written
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_what_has_ended_is_ended(call: Any, dry_run: bool) -> None:
+    release = {key: call(version="v1")["release"][key] for key in ("id", "run")}
+    call(state="finished", release=release, outcome="promoted")
+    with pytest.raises(LeaseLost):
+        call(dry_run=dry_run, state="finished", release=release, outcome="failed")
+    with pytest.raises(LeaseLost):
+        call(dry_run=dry_run, state="noted", release=release, phase="x")
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize("release_id", ["api-v1-7", "other-v1-1", "nothing"])
+def test_a_release_that_does_not_exist_is_refused(call: Any, release_id: str, dry_run: bool) -> None:
+    with pytest.raises(LeaseLost):
+        call(dry_run=dry_run, state="noted", release={"id": release_id, "run": "r"}, phase="x")
+
+
 def test_return_documents_what_is_returned(call: Any) -> None:
     documented = yaml.safe_load(module.RETURN)["release"]["contains"]
     assert set(call(version="v1")["release"]) == set(documented)

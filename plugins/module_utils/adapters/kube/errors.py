@@ -26,6 +26,11 @@ class KubeError(AirgapError):
         self.reason = reason
         self.body = body
 
+    @property
+    def passing(self) -> bool:
+        """Whether the same request may succeed a little later."""
+        return isinstance(self, Unreachable) or BY_STATUS.get(self.status or 0) is Unreachable
+
 
 class NotFound(KubeError):
     """The object, or its kind, does not exist (404)."""
@@ -48,7 +53,10 @@ class Gone(KubeError):
 
 
 class Unreachable(KubeError):
-    """The API server did not answer, or says that it cannot at the moment (429, 502, 503, 504). Try again later."""
+    """The API server did not answer, or cannot at the moment (408, 429, 500, 502, 503, 504). Try again later.
+
+    500 is among them because an API server says it for its etcd electing a leader and for a webhook that is away.
+    """
 
 
 BY_STATUS: dict[int, type[KubeError]] = {
@@ -56,10 +64,12 @@ BY_STATUS: dict[int, type[KubeError]] = {
     401: Forbidden,
     403: Forbidden,
     404: NotFound,
+    408: Unreachable,
     409: Conflict,
     410: Gone,
     422: Invalid,
     429: Unreachable,
+    500: Unreachable,
     502: Unreachable,
     503: Unreachable,
     504: Unreachable,

@@ -27,15 +27,13 @@ from .objects import (
     replica_set_problem,
 )
 from .replicas import Counts
-from .steps import ANALYSIS, SET_WEIGHT, Step, read_steps
+from .steps import ANALYSIS, SET_WEIGHT, Step, StepError, read_steps
 
 ABORTED, PROMOTED, SUPERSEDED = "aborted", "promoted", "superseded"
 PAUSE_STEP, PAUSE_INCONCLUSIVE = "CanaryPauseStep", "InconclusiveAnalysisRun"
 MARKS = {"Successful": "✔", "Failed": "✖", "Inconclusive": "?", "Error": "⚠"}
 
 _ABORT_TEXT = "RolloutAborted: "
-_PATIENCE = 10.0
-"""Seconds that a fleeting problem of a pod may last before it counts."""
 
 
 class Entry(NamedTuple):
@@ -101,6 +99,7 @@ class Follower:
         self._target = target
         self._revision = revision
         self._steps: tuple[Step, ...] = ()
+        self._unreadable = ""
         self._objects: dict[str, Object] = {}
         self._kinds: dict[str, dict[str, Object]] = {"AnalysisRun": {}, "Pod": {}, "ReplicaSet": {}}
         self._heard: dict[str, list[Measurement]] = {}
@@ -155,7 +154,12 @@ class Follower:
         view = self.view = read_rollout(obj)
         if not view.observed:
             return []
-        self._steps = read_steps((obj["spec"].get("strategy") or {}).get("canary") or {})
+        try:
+            self._steps = read_steps((obj["spec"].get("strategy") or {}).get("canary") or {})
+            self._unreadable = ""
+        except StepError as error:
+            # Whoever sends the canary back has to be able to go on watching it.
+            self._unreadable = f"its steps were changed to what cannot be followed: {error}"
         entries = self._which_change(view, at)
         change = self._current()
         if change is None:
@@ -350,16 +354,11 @@ class Follower:
         uid = obj["metadata"].get("uid") or obj["metadata"]["name"]
         if deleted:
             self._kinds[kind].pop(uid, None)
-            self._troubled_since.pop(uid, None)
             return self._pods_entry(at)
         self._kinds[kind][uid] = obj
         found = pod_problem(obj) if kind == "Pod" else replica_set_problem(obj)
-        if found is None:
-            self._troubled_since.pop(uid, None)
-            return self._pods_entry(at)
-        self._troubled_since.setdefault(uid, at)
         entries = self._pods_entry(at)
-        if self._of_canary(obj) and self._first_time("problem", uid, found.reason):
+        if found is not None and self._of_canary(obj) and self._first_time("problem", uid, found.reason):
             entries.append(Entry(at, "warning", str(self._explained(obj, found))))
         return entries
 
@@ -375,15 +374,22 @@ class Follower:
         return problem._replace(message=f"{problem.message} ({answer})" if problem.message else answer)
 
     def problem(self, now: float) -> Problem | None:
-        """Why the canary's pods cannot start, once that is sure: at once when it lasts, else after ten seconds."""
-        for kind in ("Pod", "ReplicaSet"):
+        """Why the canary's pods cannot start, once that is sure: at once, or when it has lasted longer than it may.
+
+        Ask every second or so: ``now``, in seconds of any clock that does not jump, is how long is counted.
+        """
+        troubled: dict[str, float] = {}
+        sure: Problem | None = None
+        for kind, read in (("Pod", pod_problem), ("ReplicaSet", replica_set_problem)):
             for uid, obj in self._kinds[kind].items():
-                if not self._of_canary(obj):
+                found = read(obj) if self._of_canary(obj) else None
+                if found is None:
                     continue
-                found = pod_problem(obj) if kind == "Pod" else replica_set_problem(obj)
-                if found and (found.lasting or now - self._troubled_since.get(uid, now) >= _PATIENCE):
-                    return self._explained(obj, found)
-        return None
+                since = troubled[uid] = self._troubled_since.get(uid, now)
+                if sure is None and now - since >= found.patience:
+                    sure = self._explained(obj, found)
+        self._troubled_since = troubled
+        return sure
 
     def warnings(self) -> list[str]:
         """Last warning events of the canary's pods: for the message of a deadline."""
@@ -435,6 +441,8 @@ class Follower:
     def _verdict(self, change: Change, view: RolloutView, step: Step | None) -> tuple[str, str, str]:
         if change.outcome:
             return change.outcome, "good" if change.outcome == PROMOTED else "bad", change.reason
+        if self._unreadable:
+            return "progressing", "bad", self._unreadable
         if view.phase == "Paused" and not view.resuming:
             if PAUSE_INCONCLUSIVE in view.pauses:
                 return "paused", "bad", "the analysis was inconclusive"

@@ -167,12 +167,17 @@ class Problem(NamedTuple):
     """``pod NAME`` with the container where there is one, or ``ReplicaSet NAME``."""
     reason: str
     message: str
-    lasting: bool
-    """False for an answer that often goes away by itself (a registry that is briefly silent, a full node)."""
+    patience: float = 0.0
+    """Seconds that it may last before it counts: what often goes away by itself gets some."""
 
     def __str__(self) -> str:
         return f"{self.subject}: {self.reason}" + (f": {self.message}" if self.message else "")
 
+
+_BLIP = 10.0
+"""A registry that is briefly silent."""
+_ROOM = 60.0
+"""A full node or quota: pods of stable may take their grace period to make room."""
 
 _PULL = ("ErrImagePull", "ImagePullBackOff")
 _WAITING = (
@@ -208,7 +213,7 @@ def pod_problem(pod: Object) -> Problem | None:
             return _waiting_problem(meta["name"], each, waiting["reason"], waiting.get("message") or "")
     for condition in status.get("conditions") or ():
         if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
-            return Problem(f"pod {meta['name']}", "Unschedulable", condition.get("message") or "", lasting=False)
+            return Problem(f"pod {meta['name']}", "Unschedulable", condition.get("message") or "", _ROOM)
     return None
 
 
@@ -218,7 +223,7 @@ def _waiting_problem(pod: str, container: Object, reason: str, message: str) -> 
     if last and reason == "CrashLoopBackOff":
         message = f"exit code {last.get('exitCode')} ({last.get('reason')}); {message}"
     fleeting = reason in _PULL and any(sign in message.lower() for sign in _FLEETING)
-    return Problem(subject, reason, message, lasting=not fleeting)
+    return Problem(subject, reason, message, _BLIP if fleeting else 0.0)
 
 
 def replica_set_problem(replica_set: Object) -> Problem | None:
@@ -226,7 +231,5 @@ def replica_set_problem(replica_set: Object) -> Problem | None:
     for condition in (replica_set.get("status") or {}).get("conditions") or ():
         if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
             name = replica_set["metadata"]["name"]
-            return Problem(
-                f"ReplicaSet {name}", condition.get("reason") or "", condition.get("message") or "", lasting=False
-            )
+            return Problem(f"ReplicaSet {name}", condition.get("reason") or "", condition.get("message") or "", _ROOM)
     return None

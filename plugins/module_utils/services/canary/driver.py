@@ -14,6 +14,23 @@ from ...adapters.kube.watcher import Observation, Subscription
 from ...engines.canary.follow import Entry, State
 from ...engines.canary.objects import Problem
 from ...engines.canary.steps import Planned
+from ...errors import AirgapError
+
+
+class NotOurs(AirgapError):
+    """The app's template is somebody else's by now: nothing of it may be touched."""
+
+
+class Deleted(AirgapError):
+    """The app itself is gone."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a verb may act on. Without ``hashes`` the image alone decides."""
+
+    images: frozenset[str]
+    hashes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -36,8 +53,10 @@ class Situation:
 
     @property
     def changing(self) -> bool:
-        """Whether another template than stable's is on its way, or may be: it was not looked at yet."""
-        return not self.observed or (bool(self.stable_hash) and self.hash != self.stable_hash)
+        """Whether another template than stable's is on its way. The image tells before the controller has looked."""
+        if not self.observed:
+            return self.image != self.stable_image
+        return bool(self.stable_hash) and self.hash != self.stable_hash
 
 
 @dataclass(frozen=True)
@@ -59,25 +78,33 @@ class Verification:
 
 
 class Driver(Protocol):
-    """Raises ``AirgapError`` for what it refuses, ``KubeError`` for what the cluster refuses."""
+    """Raises ``AirgapError`` for what it refuses, ``KubeError`` for what the cluster refuses, and ``Deleted``.
+
+    The verbs read the app before they write, and write only what they have read: ``NotOurs`` when the template there
+    is none of those that are expected.
+    """
 
     name: str
     """``rollout`` or ``deployment``."""
 
     def inspect(self) -> Situation:
-        """Read the app; refuse what cannot be released this way. Writes nothing."""
+        """Read the app; refuse what is no app for a canary. Writes nothing."""
 
     def lint(self, situation: Situation) -> None:
-        """Refuse analyses that could not run, before anything is changed."""
+        """Refuse what could not be released as it is now, analyses included, before anything is changed."""
 
     def subscriptions(self) -> list[Subscription]:
         """What to watch. After ``inspect``."""
 
-    def follow(self, target: str, revision: str = "") -> None:
-        """Begin to follow; ``target`` is the canary's hash when it is known from before, else empty."""
+    def follow(self, target: str, revision: str, image: str) -> None:
+        """Begin to follow the change to ``image``; ``target`` is its hash when that is known from before, else empty.
+        Without it the first new template with that image is taken for ours, and any other for somebody else's."""
 
     def see(self, observation: Observation) -> list[Entry]:
         """Take in what was watched, and tell what is new in it."""
+
+    def refresh(self, at: float) -> list[Entry]:
+        """Read the app now instead of waiting for the watch; as ``see``."""
 
     def state(self) -> State:
         """Where the canary is, and what has to be decided."""
@@ -86,27 +113,28 @@ class Driver(Protocol):
         """Whether ``image`` is what stable runs, with nothing left to do."""
 
     def problem(self, now: float) -> Problem | None:
-        """Why the canary's pods cannot start."""
+        """Why the canary's pods cannot start. ``now``: seconds of a clock that does not jump."""
 
     def marker(self) -> tuple[Any, ...]:
-        """Changes whenever a step begins."""
+        """Changes whenever a step begins, and when the last has ended."""
 
     def last_seen(self) -> str:
         """The last words about the step in progress, for the message of a deadline."""
 
-    def set_image(self, image: str) -> None:
-        """Change the container's image in the template."""
+    def set_image(self, image: str, expected: Expected) -> None:
+        """Change the container's image in the template. Nothing happens when it is there already."""
 
-    def promote(self, index: int) -> bool:
-        """End the pause at step ``index``; False when it is not paused there (any more)."""
+    def promote(self, index: int, expected: Expected) -> bool:
+        """End the pause at step ``index``; False when it is not paused there (any more, or for the moment)."""
 
-    def abort(self) -> None:
+    def abort(self, expected: Expected) -> None:
         """Send the canary back; its pods go, stable stays. Nothing happens when it is so already."""
 
-    def verify(self, hash: str, restored: bool, digest: str = "") -> Verification:
-        """Whether pods, Services and running digests are those of ``hash`` alone.
+    def verify(self, hash: str, restored: bool, digest: str = "", image: str = "") -> Verification:
+        """Whether ready pods, Services and running digests are those of ``hash`` alone.
 
-        ``restored``: the template is back as well (or was promoted); without it an aborted canary is fine.
+        ``restored``: the template is back as well (or was promoted), with ``image`` when that is given; without it an
+        aborted canary is fine.
         """
 
     def steps(self) -> list[dict[str, Any]]:

@@ -7,6 +7,9 @@
 Everything that is going to be done is written into the journal before it is done, so that a run that was killed is
 taken up by the next one wherever it stopped: at the same pod hash, step and AnalysisRun, without a second promotion,
 and between abort and restoring too. What happens in the cluster is reacted to when it is seen, not when a timer ends.
+Whatever goes wrong once the change is made ends in taking it back; the exceptions are a lost Lease, an app that was
+deleted, a template that is somebody else's by now, and an API server that stays away. Waiting is measured on a clock
+that does not jump.
 """
 
 from __future__ import annotations
@@ -15,21 +18,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable, NamedTuple, Protocol
 
-from ...adapters.kube.errors import Unreachable
+from ...adapters.kube.errors import Forbidden, KubeError, Unreachable
 from ...adapters.kube.watcher import Observation, Subscription
+from ...engines.analysis.metric import format_value
 from ...engines.canary.follow import ABORTED, SUPERSEDED, Entry, State
 from ...engines.canary.steps import after_verdict
 from ...errors import AirgapError
 from ...times import Clock, rfc3339
-from ..analysis import GateResult, GateSpec, run_gate
-from ..release_record import Record
-from .driver import Driver, Situation, Verification
+from ..analysis import Check, GateResult, GateSpec, run_gate
+from ..release_record import LeaseLost, Record
+from .driver import Deleted, Driver, Expected, NotOurs, Situation, Verification
 
 PROMOTED, ROLLED_BACK, FAILED = "promoted", "rolled_back", "failed"
 ROLLBACK, LEAVE = "rollback", "leave"
 
 _TICK = 1.0
-_RENEW_EVERY = 5.0
+_RENEW_EVERY, _LEASE_SECONDS = 5.0, 60
+_OBSERVE_SECONDS = 5.0
+"""How long the controller may take to look at a change that was made just before the release."""
 _VERIFY_SECONDS = 60.0
 """How long EndpointSlices and pods may take to follow a Rollout that is where it should be."""
 _CATCH_UP_SECONDS, _QUIET_SECONDS = 3.0, 0.5
@@ -37,6 +43,10 @@ _CATCH_UP_SECONDS, _QUIET_SECONDS = 3.0, 0.5
 # Journal entries of this loop.
 STARTED, OBSERVED, STEP, PROMOTING = "canary_started", "canary_observed", "canary_step", "canary_promoting"
 ABORTING, RESTORING, ENDED = "canary_aborting", "canary_restoring", "canary_ended"
+GATE = "canary_gate"
+
+# What reading, judging and changing may raise: an object of an unexpected shape must not end a release half-way.
+_ERRORS = (AirgapError, AttributeError, LookupError, TypeError, ValueError)
 
 
 class Output(Protocol):
@@ -87,7 +97,11 @@ class _Verdict(NamedTuple):
 
 
 class _Interrupted(Exception):
-    """The canary went on without our gate."""
+    """The canary went on without our gate, or its time is over."""
+
+
+_Pause = tuple[str, int]
+"""The canary's hash and the index of the step."""
 
 
 class Release:
@@ -111,15 +125,20 @@ class Release:
         self._gate = gate
         self._record = record
         self._started = clock.time()
-        self._renewed = self._started
+        self._began = self._tried = clock.monotonic()
+        self._renewed, self._renewed_at = self._began, self._started
         self._timeline: list[dict[str, str]] = []
-        self._gates: dict[tuple[str, int], GateResult] = {}
-        self._promoting: set[tuple[str, int]] = set()
-        self._waiting_said: set[tuple[str, int]] = set()
+        self._gates: dict[_Pause, GateResult] = {}
+        self._checks: dict[_Pause, list[dict[str, Any]]] = {}
+        self._passed: set[_Pause] = set()
+        self._promoting: set[_Pause] = set()
+        self._waiting_said: set[_Pause] = set()
         self._journal = _Journal(record)
+        self._gates_before = self._journal.gates
         self._watcher: Watching | None = None
         self._deadline = 0.0
         self._marker: tuple[Any, ...] = ()
+        self._found = ""
 
     # -- the whole way -------------------------------------------------------------------------------------------
 
@@ -147,12 +166,15 @@ class Release:
         situation = self._preflight()
         if self._nothing_to_do(situation):
             return self._already_running(situation)
-        self._driver.follow(self._target(situation), self._journal.revision)
+        self._driver.follow(self._target(situation), self._journal.revision, self._our_image())
         watcher = self._watch(self._driver.subscriptions())
         watcher.start()
         self._watcher = watcher
         try:
             return {**self._drive(situation), "changed": True}
+        except AirgapError as error:
+            error.details = {**self._seen(situation), **error.details}
+            raise
         finally:
             watcher.stop()
 
@@ -161,22 +183,49 @@ class Release:
             self._catch_up()
         if self._journal.has(ABORTING):
             self._say(f"taking up the roll-back of a run before: {self._journal.reason}")
-            return self._take_back(situation, self._journal.reason)
-        self._begin(situation)
-        verdict = self._follow()
-        if verdict.kind == "good":
-            return self._promoted(situation, verdict.reason)
-        if verdict.kind == "lost":
-            return self._lost(situation, verdict.reason)
-        return self._take_back(situation, verdict.reason)
+            return self._end(situation, _Verdict("bad", self._journal.reason))
+        try:
+            self._begin(situation)
+            verdict = self._follow_to_the_end()
+        except NotOurs as error:
+            verdict = _Verdict("lost", error.message)
+        return self._end(situation, verdict)
+
+    def _follow_to_the_end(self) -> _Verdict:
+        try:
+            return self._follow()
+        except (LeaseLost, Deleted, NotOurs):
+            raise
+        except KubeError as error:
+            if error.passing:
+                raise  # the API server has been away beyond the deadline: nothing can be taken back
+            return _Verdict("bad", error.message)
+        except _ERRORS as error:
+            return _Verdict("bad", _said(error))
+
+    def _end(self, situation: Situation, verdict: _Verdict) -> dict[str, Any]:
+        endings = {"good": self._promoted, "lost": self._lost, "bad": self._take_back}
+        try:
+            return endings[verdict.kind](situation, verdict.reason)
+        except LeaseLost:
+            raise
+        except NotOurs as error:
+            return self._end(situation, _Verdict("lost", f"{verdict.reason}; {error.message}"))
+        except _ERRORS as error:
+            missing = _said(error)
+            why = f"{verdict.reason}; {missing}" if verdict.reason else missing
+            return self._result(FAILED, why, situation, Verification(missing=[missing]), reachable=False)
 
     # -- before --------------------------------------------------------------------------------------------------
 
     def _preflight(self) -> Situation:
-        situation = self._driver.inspect()
+        situation = self._inspect()
+        self._found = situation.image
         if self._journal.has(ABORTING):
             return situation  # nothing but going back is left to do
-        ours = self._journal.has(STARTED) or self._journal.has(OBSERVED)
+        # What was noted before the change was made says nothing about whose change is there now.
+        begun = self._journal.has(STARTED) and situation.image == self._our_image()
+        ours = self._journal.has(OBSERVED) or begun
         if situation.aborted and situation.changing and not ours:
             raise AirgapError(
                 f"The canary {situation.image} is already aborted ({situation.message or 'no reason given'}). Set the "
@@ -189,21 +238,34 @@ class Release:
                 f"Another change is in progress: {situation.image} (hash {situation.hash}, stable "
                 f"{situation.stable_image}). Wait until it has ended, or abort it and go back to stable first."
             )
+        if ours and situation.changing:
+            return situation  # too late to refuse: what cannot go on is taken back
         self._driver.lint(situation)
         if self._gate is not None:
             latest, stable = situation.hash or "latest", situation.stable_hash or "stable"
             self._gate.load({"Latest": latest, "Stable": stable})
         return situation
 
+    def _inspect(self) -> Situation:
+        end = self._clock.monotonic() + _OBSERVE_SECONDS
+        while True:
+            situation = self._driver.inspect()
+            if situation.observed or self._clock.monotonic() >= end:
+                return situation
+            self._out.check()
+            self._clock.sleep(_QUIET_SECONDS)
+
     def _nothing_to_do(self, situation: Situation) -> bool:
         wanted = self._options.image or situation.image
         resting = situation.stable_hash == situation.hash and not situation.changing and situation.healthy
-        return resting and situation.image == wanted and not self._journal.has(STARTED)
+        return resting and situation.observed and situation.image == wanted and not self._journal.has(STARTED)
 
     def _already_running(self, situation: Situation) -> dict[str, Any]:
         reason = "already running" if self._options.image else "no change in progress"
         self._say(f"{situation.image} is {reason}")
-        verification = self._driver.verify(situation.stable_hash, restored=True, digest=self._options.digest)
+        verification = self._driver.verify(
+            situation.stable_hash, restored=True, digest=self._options.digest, image=self._options.image
+        )
         outcome = FAILED if verification.missing else PROMOTED
         return self._result(outcome, " ".join(verification.missing) or reason, situation, verification)
 
@@ -216,14 +278,23 @@ class Release:
 
     def _begin(self, situation: Situation) -> None:
         image = self._options.image
-        if not self._journal.has(STARTED):
+        if self._must_note_start(situation):
             stable = {"stable_hash": situation.stable_hash, "stable_image": situation.stable_image}
             self._note(STARTED, f"canary of {image or situation.image}", image=image or situation.image, **stable)
         if image and situation.image != image and not self._journal.hash:
             self._say(f"image {situation.image} → {image}")
-            self._insist(lambda: self._driver.set_image(image))
+            before = Expected(frozenset({situation.image}), frozenset({situation.hash}))
+            # Who may not do this is told at once; nothing has been changed yet.
+            self._act(lambda: self._driver.set_image(image, before), patient=False)
         elif situation.changing:
             self._say(f"following the change to {situation.image} that is in progress")
+
+    def _must_note_start(self, situation: Situation) -> bool:
+        if not self._journal.has(STARTED):
+            return True
+        # Where a run before has not come to the change, what was true then may not be so any more.
+        wanted = self._options.image or situation.image
+        return not self._journal.has(OBSERVED) and not wanted == situation.image == self._journal.image
 
     # -- following -----------------------------------------------------------------------------------------------
 
@@ -236,22 +307,40 @@ class Release:
             self._pump(_TICK)
 
     def _judge(self) -> _Verdict | None:
+        verdict = self._decided()
+        if verdict is None and self._trouble() is not None:
+            # What was seen may be old: the watch can hang, and this process can have been stopped for a while.
+            self._look_again()
+            verdict = self._decided() or self._trouble()
+        if verdict is not None:
+            return verdict
+        state = self._driver.state()
+        if state.decision == "pause" and state.step is not None:
+            return self._at_pause(state, state.step.index)
+        return None
+
+    def _decided(self) -> _Verdict | None:
         state = self._driver.state()
         if state.decision == "good":
             return _Verdict("good", state.reason)
         if state.decision == "bad":
             return _Verdict("lost" if state.phase == SUPERSEDED else "bad", self._why(state))
-        problem = self._driver.problem(self._clock.time())
-        if problem is not None:
-            return _Verdict("bad", str(problem))
         if state.phase == "resting" and self._options.image and self._driver.arrived(self._options.image):
             return _Verdict("good", "stable runs this image already")
-        late = self._late(state)
-        if late:
-            return _Verdict("bad", late)
-        if state.decision == "pause" and state.step is not None:
-            return self._at_pause(state, state.step.index)
         return None
+
+    def _trouble(self) -> _Verdict | None:
+        problem = self._driver.problem(self._clock.monotonic())
+        late = "" if problem else self._late(self._driver.state())
+        return _Verdict("bad", str(problem) if problem else late) if problem or late else None
+
+    def _look_again(self) -> None:
+        self._catch_up()
+        self._refresh()
+
+    def _refresh(self) -> None:
+        for entry in self._insist(lambda: self._driver.refresh(self._clock.time())):
+            self._tell(entry)
 
     def _why(self, state: State) -> str:
         return state.reason or ("aborted without a reason" if state.phase == ABORTED else state.phase)
@@ -261,16 +350,21 @@ class Release:
         if marker != self._marker:
             self._marker = marker
             self._restart_deadline((state.step.duration or 0.0) if state.step else 0.0)
-        if self._clock.time() < self._deadline:
+        if self._clock.monotonic() < self._deadline:
             return ""
-        what = f"step {state.step.index + 1} ({state.step.label})" if state.step else "the controller's reaction"
+        what = "the controller's reaction"
+        if state.step:
+            what = f"step {state.step.index + 1} ({state.step.label})"
+        elif state.canary_hash and state.phase == "progressing":
+            what = "the last scale-up"
         return f"{what} took longer than {self._options.step_deadline:g} s; last seen: {self._driver.last_seen()}"
 
     def _restart_deadline(self, more: float = 0.0) -> None:
-        self._deadline = self._clock.time() + self._options.step_deadline + more
+        self._deadline = self._clock.monotonic() + self._options.step_deadline + more
 
-    def _pump(self, seconds: float) -> None:
-        """Take in one observation, or let ``seconds`` pass; then do what every tick needs."""
+    def _pump(self, seconds: float) -> bool:
+        """Take in one observation, or let ``seconds`` pass (False); then do what every tick needs."""
+        observation = None
         if self._watcher is None:
             self._clock.sleep(seconds)
         else:
@@ -278,11 +372,12 @@ class Release:
             if observation is not None:
                 self._take_in(observation)
         self._tick()
+        return observation is not None
 
     def _catch_up(self) -> None:
         """Before a verdict about what somebody else has watched: take in what is there, until it is quiet."""
-        end = self._clock.time() + _CATCH_UP_SECONDS
-        while self._watcher is not None and self._clock.time() < end:
+        end = self._clock.monotonic() + _CATCH_UP_SECONDS
+        while self._watcher is not None and self._clock.monotonic() < end:
             observation = self._watcher.next(_QUIET_SECONDS)
             if observation is None:
                 return
@@ -309,13 +404,28 @@ class Release:
 
     def _tick(self) -> None:
         self._out.check()
-        now = self._clock.time()
-        if self._record is not None and now - self._renewed >= _RENEW_EVERY:
-            self._renewed = now
-            try:
-                self._record.renew()
-            except Unreachable:
-                pass  # said by the watcher; the Lease lasts a minute, and the next tick tries again
+        now = self._clock.monotonic()
+        if self._record is None or now - self._renewed < _RENEW_EVERY or now - self._tried < _TICK:
+            return
+        self._tried = now
+        try:
+            self._renew(self._record)
+        except LeaseLost:
+            raise
+        except AirgapError as error:
+            # An API server that is away is said by the watcher, and no verb is done without the Lease.
+            passing = isinstance(error, KubeError) and error.passing
+            if not passing and self._lease_age() >= _LEASE_SECONDS:
+                raise
+
+    def _renew(self, record: Record) -> None:
+        asked, asked_at = self._clock.monotonic(), self._clock.time()
+        record.renew(_LEASE_SECONDS)
+        self._renewed, self._renewed_at = asked, asked_at
+
+    def _lease_age(self) -> float:
+        """Seconds. Both clocks are asked: one stands still while the machine is suspended, the other may be set."""
+        return max(self._clock.monotonic() - self._renewed, self._clock.time() - self._renewed_at)
 
     # -- our gate ------------------------------------------------------------------------------------------------
 
@@ -323,8 +433,10 @@ class Release:
         key = (state.canary_hash, index)
         if key in self._promoting:
             return None  # the controller has been told
-        if self._journal.promoting(*key):
+        if key not in self._passed and self._journal.promoting(*key):
             self._say("this pause has passed its gate in a run before")
+            self._passed.add(key)
+        if key in self._passed:
             self._end_pause(key, index)
             return None
         if self._gate is None:
@@ -333,43 +445,67 @@ class Release:
                 self._say(f"no gate is given: waits {self._options.step_deadline:g} s for somebody to promote it")
             return None
         try:
-            result = self._run_gate(self._gate, state)
+            result = self._run_gate(self._gate, state, key)
         except _Interrupted:
             return None
         self._gates[key] = result
         self._say(f"gate {result.phase}")
         if after_verdict(result.phase) == "promote":
+            self._passed.add(key)
             self._end_pause(key, index)
             return None
         return _Verdict("bad", f"gate at step {index + 1}: {result.phase}: {result.message}")
 
-    def _run_gate(self, gate: OwnGate, state: State) -> GateResult:
-        spec = gate.load({"Latest": state.canary_hash, "Stable": state.stable_hash})
+    def _run_gate(self, gate: OwnGate, state: State, key: _Pause) -> GateResult:
+        spec: GateSpec = self._insist(lambda: gate.load({"Latest": state.canary_hash, "Stable": state.stable_hash}))
         self._say(f"gate {spec.name}: {spec.outline}")
-        return run_gate(
-            spec, gate.query, _PumpingClock(self), lambda check: self._say(f"  {check}"), lambda: self._still_at(state)
-        )
+        checks = self._checks.setdefault(key, [])
+        known = len(checks)
+
+        def report(check: Check) -> None:
+            checks.append(_measured(check))
+            self._say(f"  {check}")
+
+        phase = ""
+        try:
+            result = run_gate(spec, gate.query, _PumpingClock(self), report, lambda: self._still_at(state))
+            phase = result.phase
+        except _Interrupted:
+            self._note_gate(key, "interrupted", checks[known:])
+            raise
+        self._note_gate(key, phase, checks[known:])
+        return result
+
+    def _note_gate(self, key: _Pause, phase: str, checks: list[dict[str, Any]]) -> None:
+        text = f"gate at step {key[1] + 1}: {phase}"
+        self._note(GATE, text, hash=key[0], index=key[1], result=phase, measurements=checks)
 
     def _still_at(self, state: State) -> None:
         self._tick()
         now = self._driver.state()
-        if (now.decision, now.step) != ("pause", state.step) or self._driver.problem(self._clock.time()):
+        # A change that the controller has not looked at yet may be none of the template (an autoscaler's).
+        waits = now.phase == "waiting" and now.canary_hash == state.canary_hash
+        if not waits and (now.decision, now.step) != ("pause", state.step):
             raise _Interrupted
-        if self._clock.time() >= self._deadline:
+        now_seconds = self._clock.monotonic()
+        if self._driver.problem(now_seconds) or now_seconds >= self._deadline:
             raise _Interrupted
 
-    def _end_pause(self, key: tuple[str, int], index: int) -> None:
+    def _end_pause(self, key: _Pause, index: int) -> None:
+        """Tried again at the next tick when the Rollout is not at the pause for the moment."""
+        hash, image = key[0], self._our_image()
         if not self._journal.promoting(*key):
-            self._note(PROMOTING, f"promoting step {index + 1}", hash=key[0], index=index)
-        self._promoting.add(key)
-        if self._insist(lambda: self._driver.promote(index)):
+            self._note(PROMOTING, f"promoting step {index + 1}", hash=hash, index=index)
+        if self._act(lambda: self._driver.promote(index, Expected(frozenset({image}), frozenset({hash})))):
+            self._promoting.add(key)
             self._say(f"step {index + 1} promoted")
 
     # -- endings -------------------------------------------------------------------------------------------------
 
     def _promoted(self, situation: Situation, reason: str) -> dict[str, Any]:
-        hash = self._driver.state().stable_hash
-        verification = self._verified(hash, restored=True)
+        state = self._driver.state()
+        hash = state.canary_hash or state.stable_hash
+        verification = self._verified(hash, restored=True, image=self._options.image)
         if verification.missing:
             return self._result(FAILED, " ".join(verification.missing), situation, verification)
         self._say(f"verified: {hash} alone is behind {', '.join(verification.endpoints) or 'no Service'}")
@@ -378,7 +514,7 @@ class Release:
     def _lost(self, situation: Situation, reason: str) -> dict[str, Any]:
         """The template is somebody else's now: nothing of it is touched; back on stable counts as rolled back."""
         stable = self._journal.stable_hash or situation.stable_hash
-        now = self._driver.inspect()
+        now = self._insist(self._driver.inspect)
         if now.hash == now.stable_hash == stable:
             verification = self._verified(stable, restored=True)
             if not verification.missing:
@@ -395,12 +531,14 @@ class Release:
             return self._result(FAILED, why, situation, Verification(missing=["no stable version"]))
         if not self._journal.has(ABORTING):
             self._note(ABORTING, f"aborting: {reason}", reason=reason, steps=self._steps())
-        self._insist(self._driver.abort)
+        expected = self._expected(situation)
+        self._act(lambda: self._driver.abort(expected))
         self._await_abort()
         if self._options.image:
             self._note(RESTORING, f"restoring {image}", image=image)
             self._say(f"image → {image} (stable)")
-            self._insist(lambda: self._driver.set_image(image))
+            expected = self._expected(situation)
+            self._act(lambda: self._driver.set_image(image, expected))
         verification = self._verified(stable, restored=bool(self._options.image), seconds=self._options.step_deadline)
         if verification.missing:
             why = f"{reason}; stable could not be verified: {' '.join(verification.missing)}"
@@ -410,24 +548,36 @@ class Release:
 
     def _await_abort(self) -> None:
         """Until the controller has acted on it. A template that it has not looked at yet needs no abort."""
-        deadline = self._clock.time() + self._options.step_deadline
+        deadline = self._clock.monotonic() + self._options.step_deadline
         while self._driver.state().phase in ("unknown", "progressing", "paused"):
-            if self._clock.time() >= deadline:
+            if self._clock.monotonic() >= deadline:
                 self._say("the controller has not reacted to the abort")
                 return
-            self._pump(_TICK)
+            if not self._pump(_TICK):
+                self._refresh()
 
-    def _verified(self, hash: str, restored: bool, seconds: float = _VERIFY_SECONDS) -> Verification:
+    def _expected(self, situation: Situation) -> Expected:
+        """What may be sent back: our change, or stable itself."""
+        stable = self._journal.stable_hash or situation.stable_hash
+        hash = self._journal.hash or self._driver.state().canary_hash
+        images = {self._our_image(), self._options.image, self._stable_image(situation)} - {""}
+        return Expected(frozenset(images), frozenset({hash, stable}) if hash else frozenset())
+
+    def _verified(self, hash: str, restored: bool, seconds: float = _VERIFY_SECONDS, image: str = "") -> Verification:
         digest = self._options.digest if hash == self._driver.state().canary_hash else ""
-        deadline = self._clock.time() + seconds
+        deadline = self._clock.monotonic() + seconds
         while True:
-            verification = self._insist(lambda: self._driver.verify(hash, restored, digest))
-            if not verification.missing or self._clock.time() >= deadline:
+            verification: Verification = self._insist(lambda: self._driver.verify(hash, restored, digest, image))
+            if not verification.missing or self._clock.monotonic() >= deadline:
                 return verification
             self._pump(_TICK)
 
     def _stable_image(self, situation: Situation) -> str:
         return self._journal.stable_image or situation.stable_image
+
+    def _our_image(self) -> str:
+        """What this release changes the template to, or found there when it began to follow."""
+        return self._journal.image or self._options.image or self._found
 
     def _image(self, situation: Situation) -> str:
         return self._options.image or situation.image
@@ -436,7 +586,7 @@ class Release:
 
     def _say(self, text: str) -> None:
         now = self._clock.time()
-        minutes, seconds = divmod(int(now - self._started), 60)
+        minutes, seconds = divmod(int(self._clock.monotonic() - self._began), 60)
         self._timeline.append({"at": rfc3339(now), "text": text.strip()})
         self._out.line(f"{minutes:02d}:{seconds:02d} {text}")
 
@@ -446,15 +596,34 @@ class Release:
             self._insist(lambda: record.note(phase, text=text, **data))
             self._journal.read(record)
 
-    def _insist(self, call: Callable[[], Any]) -> Any:
-        """Do it, through an API server that is away for a while, until a step's deadline."""
-        deadline = self._clock.time() + self._options.step_deadline
+    def _act(self, call: Callable[[], Any], patient: bool = True) -> Any:
+        """One of the driver's verbs: done only while the Lease is ours for some time to come."""
+
+        def held() -> Any:
+            if self._record is not None and self._lease_age() >= _LEASE_SECONDS / 2:
+                self._renew(self._record)
+            return call()
+
+        return self._insist(held, patient)
+
+    def _insist(self, call: Callable[[], Any], patient: bool = True) -> Any:
+        """Do it, through an API server that is away for a while, until a step's deadline.
+
+        The app could be read when the release began, so that refused credentials are taken for something that goes
+        away too, such as a server whose authorizer has not started yet; unless not ``patient``.
+        """
+        deadline = self._clock.monotonic() + self._options.step_deadline
+        said = ""
         while True:
             try:
                 return call()
-            except Unreachable:
-                if self._clock.time() >= deadline:
+            except KubeError as error:
+                passing = error.passing or (patient and isinstance(error, Forbidden))
+                if not passing or self._clock.monotonic() >= deadline:
                     raise
+                if not isinstance(error, Unreachable) and error.message != said:
+                    said = error.message
+                    self._say(f"tried again: {said}")
                 self._pump(_TICK)
 
     def _steps(self) -> list[dict[str, Any]]:
@@ -465,9 +634,9 @@ class Release:
         steps = []
         for step in self._driver.steps():
             step = {**step, "started_at": _time(step["started_at"]), "finished_at": _time(step["finished_at"])}
-            gate = self._gates.get((hash, step["index"]))
-            if gate is not None:
-                step["result"] = gate.phase
+            phase = self._gate_phase((hash, step["index"]))
+            if phase:
+                step["result"] = phase
             before = self._journal.step(hash, step["index"]) or {}
             unknown = [key for key in ("started_at", "finished_at") if step[key] is None]
             unknown += ["result"] if step["result"] == "passed" else []
@@ -476,22 +645,53 @@ class Release:
 
     def _measurements(self) -> list[dict[str, Any]]:
         found = self._driver.measurements()
-        for (hash, index), gate in self._gates.items():
-            for each in gate.measurements:
-                kept = {key: each[key] for key in ("metric", "at", "value", "phase")}
-                found.append({"run": f"gate-{hash}-{index}", **kept})
+        gates = [(entry["hash"], entry["index"], entry["measurements"]) for entry in self._gates_before]
+        gates += [(hash, index, checks) for (hash, index), checks in self._checks.items()]
+        for hash, index, checks in gates:
+            found += [{"run": f"gate-{hash}-{index}", **check} for check in checks]
         return sorted(found, key=lambda each: str(each["at"]))
 
-    def _result(self, outcome: str, reason: str, situation: Situation, verification: Verification) -> dict[str, Any]:
-        self._catch_up()
+    def _gate_phase(self, key: _Pause) -> str:
+        if key in self._gates:
+            return self._gates[key].phase
+        phases = [entry["result"] for entry in self._gates_before if (entry["hash"], entry["index"]) == key]
+        return next((phase for phase in reversed(phases) if phase != "interrupted"), "")
+
+    def _result(
+        self,
+        outcome: str,
+        reason: str,
+        situation: Situation,
+        verification: Verification,
+        reachable: bool = True,
+    ) -> dict[str, Any]:
+        if reachable:
+            self._catch_up()
         self._say(outcome + (f": {reason}" if reason else ""))
-        self._note(ENDED, f"{outcome}: {reason}", outcome=outcome)
-        state = self._driver.state()
+        if reachable:
+            self._note_end(outcome, reason)
         result = {
             "changed": False,
             "outcome": outcome,
-            "driver": self._driver.name,
             "reason": reason,
+            **self._seen(situation),
+            "verified": verification.as_dict(),
+        }
+        if outcome != PROMOTED:
+            result.update(failed=True, msg=f"{outcome}: {reason}")
+        return result
+
+    def _note_end(self, outcome: str, reason: str) -> None:
+        try:
+            self._note(ENDED, f"{outcome}: {reason}", outcome=outcome)
+        except KubeError as error:
+            self._say(f"the journal could not be written: {error.message}")  # the outcome is what it is
+
+    def _seen(self, situation: Situation) -> dict[str, Any]:
+        """What is known of the release, however it ended."""
+        state = self._driver.state()
+        return {
+            "driver": self._driver.name,
             "stable_hash": state.stable_hash or situation.stable_hash,
             "canary_hash": state.canary_hash,
             "revision": state.revision or situation.revision,
@@ -501,11 +701,7 @@ class Release:
             "steps": self._steps(),
             "measurements": self._measurements(),
             "timeline": self._timeline,
-            "verified": verification.as_dict(),
         }
-        if outcome != PROMOTED:
-            result.update(failed=True, msg=f"{outcome}: {reason}")
-        return result
 
 
 class _PumpingClock:
@@ -513,14 +709,19 @@ class _PumpingClock:
 
     def __init__(self, release: Release) -> None:
         self._release = release
+        self._ahead = release._clock.time() - release._clock.monotonic()
 
     def time(self) -> float:
-        return self._release._clock.time()
+        """Epoch seconds as of when the gate began: nobody's setting of the clock makes it measure early or late."""
+        return self.monotonic() + self._ahead
+
+    def monotonic(self) -> float:
+        return self._release._clock.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        end = self.time() + seconds
-        while self.time() < end:
-            self._release._pump(end - self.time())
+        end = self.monotonic() + seconds
+        while self.monotonic() < end:
+            self._release._pump(end - self.monotonic())
 
 
 class _Journal:
@@ -543,6 +744,14 @@ class _Journal:
     def step(self, hash: str, index: int) -> dict[str, Any] | None:
         of = (STEP, hash, index)
         return next((e for e in reversed(self._entries) if (e["phase"], e.get("hash"), e.get("index")) == of), None)
+
+    @property
+    def gates(self) -> list[dict[str, Any]]:
+        return [entry for entry in self._entries if entry["phase"] == GATE]
+
+    @property
+    def image(self) -> str:
+        return self._last(STARTED, "image")
 
     @property
     def hash(self) -> str:
@@ -571,6 +780,18 @@ class _Journal:
     def _last(self, phase: str, key: str) -> str:
         values = [str(entry.get(key) or "") for entry in self._entries if entry["phase"] == phase]
         return values[-1] if values else ""
+
+
+def _measured(check: Check) -> dict[str, Any]:
+    made = check.measurement
+    value = None if made.value is None else format_value(made.value)
+    return {"metric": check.metric, "at": rfc3339(made.at), "value": value, "phase": made.phase}
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, AirgapError):
+        return error.message
+    return f"what the cluster says was not understood ({type(error).__name__}: {error})"
 
 
 def _time(seconds: float | None) -> str | None:

@@ -6,13 +6,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...adapters.kube.kinds import (
     ANALYSIS_RUN,
-    ANALYSIS_TEMPLATE,
-    CLUSTER_ANALYSIS_TEMPLATE,
     ENDPOINT_SLICE,
     EVENT,
     POD,
@@ -20,15 +19,15 @@ from ...adapters.kube.kinds import (
     ROLLOUT,
     SERVICE,
 )
-from ...adapters.kube.session import Conflict, Session
+from ...adapters.kube.session import Conflict, Invalid, KubeError, NotFound, Session
 from ...adapters.kube.watcher import Observation, Subscription
 from ...engines.canary.follow import PAUSE_STEP, SUPERSEDED, Change, Entry, Follower, State
 from ...engines.canary.objects import HASH_LABEL, Problem, RolloutView, read_rollout
 from ...engines.canary.replicas import DEFAULT_FENCEPOST, ReplicaError
 from ...engines.canary.steps import Planned, StepError, plan, read_steps
 from ...errors import AirgapError
-from ..analysis import load_gate
-from .driver import Situation, Verification
+from .driver import Deleted, Expected, NotOurs, Situation, Verification
+from .lint import lint_analysis
 
 _ATTEMPTS = 5
 
@@ -49,7 +48,7 @@ class RolloutDriver:
         self._service = service
         self._rollout: dict[str, Any] = {}
         self._follower = Follower(name)
-        self._hash = self._hash_before = ""
+        self._hash = self._hash_before = self._image = ""
 
     @property
     def _title(self) -> str:
@@ -76,7 +75,7 @@ class RolloutDriver:
             healthy=view.phase == "Healthy",
             aborted=view.aborted,
             message=view.message,
-            planned=self._plan(rollout),
+            planned=self._planned(rollout),
         )
 
     def _refuse(self, rollout: Mapping[str, Any]) -> None:
@@ -88,8 +87,13 @@ class RolloutDriver:
             raise AirgapError(f"{self._title} has no spec.strategy.canary.")
         if "template" not in spec:
             raise AirgapError(f"{self._title} takes its template from spec.workloadRef, which is not supported.")
-        if spec.get("paused"):
-            raise AirgapError(f"{self._title} was paused by hand. Set spec.paused to false first.")
+
+    def _planned(self, rollout: Mapping[str, Any]) -> list[Planned]:
+        """Empty for steps that cannot be released with: ``lint`` says why, and going back needs none."""
+        try:
+            return self._plan(rollout)
+        except AirgapError:
+            return []
 
     def _plan(self, rollout: Mapping[str, Any]) -> list[Planned]:
         canary = rollout["spec"]["strategy"]["canary"] or {}
@@ -123,31 +127,21 @@ class RolloutDriver:
 
     def lint(self, situation: Situation) -> None:
         """See `Driver`. Every template of inline and background analyses is read and checked."""
+        if self._rollout["spec"].get("paused"):
+            raise AirgapError(f"{self._title} was paused by hand. Set spec.paused to false first.")
+        self._plan(self._rollout)
         canary = self._rollout["spec"]["strategy"]["canary"] or {}
         analyses = [step["analysis"] for step in canary.get("steps") or () if step.get("analysis")]
         if canary.get("analysis"):
             analyses.append(canary["analysis"])
         hashes = {"Latest": situation.hash or "latest", "Stable": situation.stable_hash or "stable"}
         for analysis in analyses:
-            for template in analysis.get("templates") or ():
-                self._lint_template(template, analysis.get("args") or (), hashes)
-
-    def _lint_template(
-        self, template: Mapping[str, Any], args: Sequence[Mapping[str, Any]], hashes: Mapping[str, str]
-    ) -> None:
-        cluster = bool(template.get("clusterScope"))
-        options = {"template": template["templateName"], "cluster_template": cluster}
-        kind, where = (CLUSTER_ANALYSIS_TEMPLATE, None) if cluster else (ANALYSIS_TEMPLATE, self._namespace)
-        found = (self._session.find(kind, options["template"], where) or {}).get("spec") or {}
-        if any("prometheus" not in (metric.get("provider") or {}) for metric in found.get("metrics") or ()):
-            return  # the controller may measure in ways that we do not know
-        # Templates of one step share its arguments: each is checked with those it declares.
-        declared = {arg.get("name") for arg in found.get("args") or ()}
-        supplied = {arg["name"]: _lint_value(arg) for arg in args if arg["name"] in declared}
-        try:
-            load_gate(self._session, {**options, "args": supplied}, self._namespace, hashes)
-        except AirgapError as error:
-            raise AirgapError(f"{self._title}: {error.message}", **error.details) from error
+            try:
+                lint_analysis(self._session, self._namespace, analysis, hashes)
+            except KubeError:
+                raise
+            except AirgapError as error:
+                raise AirgapError(f"{self._title}: {error.message}", **error.details) from error
 
     # -- following -----------------------------------------------------------------------------------------------
 
@@ -163,26 +157,45 @@ class RolloutDriver:
             Subscription(EVENT, self._namespace, field_selector="involvedObject.kind=Pod"),
         ]
 
-    def follow(self, target: str, revision: str = "") -> None:
+    def follow(self, target: str, revision: str, image: str) -> None:
         """See `Driver`."""
         self._follower = Follower(self._name, target, revision)
-        self._hash, self._hash_before = target, read_rollout(self._rollout).hash
+        self._hash, self._hash_before, self._image = target, read_rollout(self._rollout).hash, image
 
     def see(self, observation: Observation) -> list[Entry]:
         """See `Driver`."""
         kind, deleted = observation.kind.kind, observation.type == "DELETED"
         if kind == ROLLOUT.kind and deleted:
-            raise AirgapError(f"{self._title} was deleted during the release.")
-        try:
-            entries = self._follower.see(kind, observation.object, observation.at, deleted)
-        except StepError as error:
-            raise AirgapError(f"{self._title} was changed during the release: {error}.") from error
+            raise self._deleted()
+        entries = self._follower.see(kind, observation.object, observation.at, deleted)
         if kind == ROLLOUT.kind:
-            self._rollout = observation.object
-        change = self._follower.change
-        if not self._hash and change is not None and change.hash != self._hash_before:
-            self._hash = change.hash
+            self._keep(observation.object)
         return entries
+
+    def refresh(self, at: float) -> list[Entry]:
+        """See `Driver`."""
+        return self.see(Observation(ROLLOUT, "MODIFIED", self._fresh(), at))
+
+    def _keep(self, rollout: dict[str, Any]) -> None:
+        if _version(rollout) < _version(self._rollout):
+            return  # the watch is behind what was read meanwhile
+        self._rollout = rollout
+        change, view = self._follower.change, read_rollout(rollout)
+        new = change is not None and view.observed and change.hash == view.hash != self._hash_before
+        if not self._hash and new and self._image_of(rollout) == self._image:
+            self._hash = view.hash
+
+    def _deleted(self) -> Deleted:
+        return Deleted(f"{self._title} was deleted during the release.")
+
+    def _fresh(self) -> dict[str, Any]:
+        try:
+            return self._session.get(ROLLOUT, self._name, self._namespace)
+        except NotFound as error:
+            raise self._deleted() from error
+
+    def _image_of(self, rollout: Mapping[str, Any]) -> str:
+        return str(self._find_container(rollout).get("image", ""))
 
     @property
     def _change(self) -> Change | None:
@@ -191,18 +204,21 @@ class RolloutDriver:
 
     def state(self) -> State:
         """See `Driver`."""
-        state, ours = self._follower.state(), self._change
-        if ours is self._follower.change:
+        state, ours, newest = self._follower.state(), self._change, self._follower.change
+        if ours is newest or newest is None:
             return state
-        if ours is None:
+        if ours is None and newest.hash == self._hash_before:
             return State("waiting", None, "", state.stable_hash)
+        if ours is None:
+            other = f"the Rollout was changed to {newest.hash}"
+            return State(SUPERSEDED, None, "", state.stable_hash, "bad", other, newest.revision)
         return State(SUPERSEDED, None, ours.hash, state.stable_hash, "bad", ours.reason, ours.revision)
 
     def arrived(self, image: str) -> bool:
         """See `Driver`."""
         view = read_rollout(self._rollout)
         there = bool(view.hash) and view.observed and view.hash == view.stable and view.phase == "Healthy"
-        return there and self._find_container(self._rollout).get("image") == image
+        return there and self._image_of(self._rollout) == image
 
     def problem(self, now: float) -> Problem | None:
         """See `Driver`."""
@@ -211,7 +227,10 @@ class RolloutDriver:
     def marker(self) -> tuple[Any, ...]:
         """See `Driver`."""
         change = self._change
-        return (change.hash, change.revision, change.attempt, len(change.steps)) if change else ()
+        if change is None:
+            return ()
+        over = bool(change.steps) and bool(change.steps[-1].ended_by)
+        return (change.hash, change.revision, change.attempt, len(change.steps), over)
 
     def last_seen(self) -> str:
         """See `Driver`."""
@@ -221,58 +240,82 @@ class RolloutDriver:
 
     # -- verbs ---------------------------------------------------------------------------------------------------
 
-    def set_image(self, image: str) -> None:
-        """See `Driver`. Tests what it replaces, so that a change of somebody else is not overwritten."""
-        rollout = self._session.get(ROLLOUT, self._name, self._namespace)
-        container = self._find_container(rollout)
-        if container.get("image") == image:
-            return
-        position = rollout["spec"]["template"]["spec"]["containers"].index(container)
-        path = f"/spec/template/spec/containers/{position}"
-        patch = [
-            {"op": "test", "path": f"{path}/name", "value": container["name"]},
-            {"op": "test", "path": f"{path}/image", "value": container.get("image")},
-            {"op": "replace", "path": f"{path}/image", "value": image},
-        ]
-        self._session.patch(ROLLOUT, self._name, self._namespace, patch, patch_type="json")
+    def _demand(self, rollout: Mapping[str, Any], expected: Expected) -> RolloutView:
+        image, view = self._image_of(rollout), read_rollout(rollout)
+        if image not in expected.images:
+            raise NotOurs(f"the Rollout was changed to {image} meanwhile")
+        if view.observed and expected.hashes and view.hash not in expected.hashes:
+            raise NotOurs(f"the Rollout was changed to {view.hash} meanwhile")
+        return view
 
-    def promote(self, index: int) -> bool:
+    def set_image(self, image: str, expected: Expected) -> None:
+        """See `Driver`. The resource version makes sure that nothing is overwritten that was not looked at."""
+        refused: KubeError | None = None
+        for _attempt in range(_ATTEMPTS):
+            rollout = self._fresh()
+            container = self._find_container(rollout)
+            if container.get("image") == image:
+                return
+            self._demand(rollout, expected)
+            position = rollout["spec"]["template"]["spec"]["containers"].index(container)
+            version = rollout["metadata"]["resourceVersion"]
+            patch = [
+                {"op": "replace", "path": "/metadata/resourceVersion", "value": version},
+                {"op": "replace", "path": f"/spec/template/spec/containers/{position}/image", "value": image},
+            ]
+            try:
+                self._session.patch(ROLLOUT, self._name, self._namespace, patch, patch_type="json")
+                return
+            except (Conflict, Invalid) as error:
+                refused = error
+        raise AirgapError(f"{self._title}: the image {image} could not be set: {refused}") from refused
+
+    def promote(self, index: int, expected: Expected) -> bool:
         """See `Driver`. The resource version makes sure that only this pause is ended, and only once."""
         for _attempt in range(_ATTEMPTS):
-            rollout = self._session.get(ROLLOUT, self._name, self._namespace)
-            view = read_rollout(rollout)
-            if view.index != index or PAUSE_STEP not in view.pauses:
+            rollout = self._fresh()
+            view = self._demand(rollout, expected)
+            if not view.observed or view.index != index or PAUSE_STEP not in view.pauses:
                 return False
-            version = {"resourceVersion": rollout["metadata"]["resourceVersion"]}
-            body = {"metadata": version, "status": {"pauseConditions": None}}
-            try:
-                self._session.patch(ROLLOUT, self._name, self._namespace, body, subresource="status")
+            if self._patch_status(rollout, {"pauseConditions": None}):
                 return True
-            except Conflict:
-                continue
         raise AirgapError(f"{self._title} changes all the time; its pause at step {index + 1} could not be ended.")
 
-    def abort(self) -> None:
+    def abort(self, expected: Expected) -> None:
         """See `Driver`."""
-        view = read_rollout(self._session.get(ROLLOUT, self._name, self._namespace))
-        if not view.aborted and view.hash != view.stable:
-            body = {"status": {"abort": True}}
+        for _attempt in range(_ATTEMPTS):
+            rollout = self._fresh()
+            view = self._demand(rollout, expected)
+            if view.aborted or view.hash == view.stable or self._patch_status(rollout, {"abort": True}):
+                return
+        raise AirgapError(f"{self._title} changes all the time; it could not be aborted.")
+
+    def _patch_status(self, rollout: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+        """False when somebody wrote since ``rollout`` was read."""
+        body = {"metadata": {"resourceVersion": rollout["metadata"]["resourceVersion"]}, "status": status}
+        try:
             self._session.patch(ROLLOUT, self._name, self._namespace, body, subresource="status")
+            return True
+        except Conflict:
+            return False
 
     # -- after ---------------------------------------------------------------------------------------------------
 
-    def verify(self, hash: str, restored: bool, digest: str = "") -> Verification:
+    def verify(self, hash: str, restored: bool, digest: str = "", image: str = "") -> Verification:
         """See `Driver`."""
-        rollout = self._session.get(ROLLOUT, self._name, self._namespace)
+        rollout = self._fresh()
         pods = [pod for pod in self._pods_of(hash) if not pod["metadata"].get("deletionTimestamp")]
         missing = _status_missing(self._title, rollout, hash, restored)
+        if image and self._image_of(rollout) != image:
+            missing.append(f"{self._title} has the image {self._image_of(rollout)}, not {image}.")
         wanted = rollout["spec"].get("replicas", 1)
-        if len(pods) < wanted:
-            missing.append(f"{len(pods)} of {wanted} pods of {hash} exist.")
+        ready = [pod for pod in pods if _is_ready(pod)]
+        if len(ready) < wanted:
+            missing.append(f"{len(ready)} of {wanted} pods of {hash} are ready.")
         endpoints = self._endpoints(rollout, {pod["metadata"]["name"] for pod in pods}, wanted, missing)
-        digests = _digests(pods, self._find_container(rollout)["name"])
-        if digest and any(each != digest for each in digests):
-            missing.append(f"Pods run the digest {', '.join(digests)}, not {digest}.")
+        digests = _digests(ready, self._find_container(rollout)["name"])
+        if digest and wanted and digests != [digest]:
+            missing.append(f"Pods run the digest {', '.join(digests) or 'that is not reported'}, not {digest}.")
         return Verification(hash, endpoints, digests, missing)
 
     def _pods_of(self, hash: str) -> list[dict[str, Any]]:
@@ -335,26 +378,36 @@ class RolloutDriver:
         ]
 
 
-def _lint_value(arg: Mapping[str, Any]) -> Any:
-    source = arg.get("valueFrom") or {}
-    if "fieldRef" in source:
-        return source["fieldRef"].get("fieldPath", "")  # the controller reads it from the Rollout; any text will do
-    return {"valueFrom": source} if source else arg.get("value")
-
-
 def _status_missing(title: str, rollout: Mapping[str, Any], hash: str, restored: bool) -> list[str]:
     view = read_rollout(rollout)
     said = f"{view.phase} {view.message}".strip()
     if view.stable != hash:
         return [f"{title}: the stable hash is {view.stable}, not {hash}."]
-    if restored:
-        there = view.observed and view.hash == hash and view.phase == "Healthy"
+    if not view.observed:
+        return [f"{title} was changed, and the controller has not looked at it yet ({said})."]
+    if restored or view.hash == hash:
+        there = view.hash == hash and view.phase == "Healthy"
         return [] if there else [f"{title} is {said}, with the hash {view.hash}."]
-    gone = view.updated == 0 and view.available >= rollout["spec"].get("replicas", 1)
-    return [] if gone or view.hash == hash else [f"{title} still has {view.updated} canary pods ({said})."]
+    if view.updated:
+        return [f"{title} still has {view.updated} canary pods ({said})."]
+    wanted = rollout["spec"].get("replicas", 1)
+    return [] if view.available >= wanted else [f"{title} has {view.available} of {wanted} pods available ({said})."]
+
+
+def _is_ready(pod: Mapping[str, Any]) -> bool:
+    status = pod.get("status") or {}
+    conditions = {each.get("type"): each.get("status") for each in status.get("conditions") or ()}
+    return status.get("phase") == "Running" and conditions.get("Ready") == "True"
+
+
+def _version(obj: Mapping[str, Any]) -> int:
+    """Resource versions of one object grow; one that is no number is taken for the newest."""
+    text = str((obj.get("metadata") or {}).get("resourceVersion", "0"))
+    return int(text) if text.isdigit() else sys.maxsize
 
 
 def _digests(pods: Sequence[Mapping[str, Any]], container: str) -> list[str]:
+    """Of all ``pods``; one that reports none is left out."""
     found = {
         str(status.get("imageID", "")).rpartition("@")[2]
         for pod in pods

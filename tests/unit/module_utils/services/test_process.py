@@ -121,6 +121,11 @@ def test_nothing_is_said_about_other_machines_and_containers(machine: Machine, o
     assert machine.alive({**machine.find(22), **other, "pid": 99}) is None
 
 
+def test_nothing_is_said_without_a_machine_id(machine: Machine) -> None:
+    machine.machine_id.unlink()
+    assert machine.alive({**machine.find(22), "boot": "b2"}) is None
+
+
 def test_nothing_is_said_about_an_unknown_process(machine: Machine) -> None:
     assert machine.alive({}) is None
 

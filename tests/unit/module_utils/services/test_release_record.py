@@ -175,6 +175,12 @@ def test_a_promoted_version_is_not_released_again(app: App) -> None:
     assert len(app.session.bodies) == writes
 
 
+def test_retry_goes_past_a_promoted_version(app: App) -> None:
+    app.acquire().finish("promoted")
+    record = app.acquire(run="r2", retry=True)
+    assert (record.release_id, record.outcome, record.changed) == ("api-v1-2", None, True)
+
+
 def test_a_rolled_back_version_needs_retry(app: App) -> None:
     app.acquire().finish("rolled_back", "too many errors")
     with pytest.raises(AirgapError) as caught:
@@ -434,6 +440,20 @@ def test_the_journal_keeps_the_last_entries(app: App, monkeypatch: pytest.Monkey
         record.note("tick", number=number)
     assert [entry["number"] for entry in app.book["entries"]] == list(range(10, 20))
     assert len(record.journal) == 10
+
+
+@pytest.mark.parametrize("bound", [("_ENTRIES", 10), ("_BYTES", 1500)])
+def test_what_a_canary_has_noted_is_never_given_up(
+    app: App, monkeypatch: pytest.MonkeyPatch, bound: tuple[str, int]
+) -> None:
+    monkeypatch.setattr(release_record, *bound)
+    record = app.acquire()
+    record.note("canary_started", stable_hash="old")
+    for number in range(20):
+        record.note("tick", number=number)
+    assert record.journal[0]["stable_hash"] == "old"
+    assert record.journal[-1]["number"] == 19
+    assert len(record.journal) < 20
 
 
 def test_the_journal_fits_into_a_config_map(app: App, monkeypatch: pytest.MonkeyPatch) -> None:

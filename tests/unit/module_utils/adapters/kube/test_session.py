@@ -209,7 +209,8 @@ def test_patch(patch_type: str, content_type: str) -> None:
         (410, Gone),
         (422, Invalid),
         (429, Unreachable),
-        (500, KubeError),
+        (500, Unreachable),
+        (408, Unreachable),
         (503, Unreachable),
     ],
 )

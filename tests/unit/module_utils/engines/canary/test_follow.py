@@ -66,10 +66,11 @@ def test_a_pod_that_cannot_start_counts_at_once(reason: str, message: str) -> No
 def test_a_silent_registry_gets_ten_seconds() -> None:
     follower = following()
     follower.see("Pod", pod("ErrImagePull", "dial tcp 192.0.2.1:5000: connect: connection refused"), 101.0)
-    assert follower.problem(105.0) is None
-    assert follower.problem(111.0) is not None
+    assert follower.problem(1.0) is None
+    assert follower.problem(10.0) is None
+    assert follower.problem(11.0) is not None
     follower.see("Pod", pod(metadata={"resourceVersion": "2"}), 106.0)
-    assert follower.problem(111.0) is None
+    assert follower.problem(12.0) is None
 
 
 def test_the_events_answer_is_added_to_a_back_off() -> None:
@@ -100,7 +101,8 @@ def test_unschedulable_and_replica_failure_have_patience() -> None:
     unschedulable["status"] = {"conditions": [condition]}
     follower.see("Pod", unschedulable, 101.0)
     assert follower.problem(102.0) is None
-    assert "Unschedulable: 0/2 nodes" in str(follower.problem(112.0))
+    assert follower.problem(161.0) is None
+    assert "Unschedulable: 0/2 nodes" in str(follower.problem(162.0))
     follower = following()
     failure = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota"}
     replica_set = {
@@ -108,7 +110,35 @@ def test_unschedulable_and_replica_failure_have_patience() -> None:
         "status": {"conditions": [failure]},
     }
     follower.see("ReplicaSet", replica_set, 101.0)
-    assert "FailedCreate: exceeded quota" in str(follower.problem(112.0))
+    assert follower.problem(102.0) is None
+    assert "FailedCreate: exceeded quota" in str(follower.problem(162.0))
+
+
+def test_a_problem_that_went_away_and_comes_back_is_a_new_one() -> None:
+    follower = following()
+    blip = "dial tcp 192.0.2.1:5000: connect: connection refused"
+    follower.see("Pod", pod("ErrImagePull", blip), 101.0)
+    assert follower.problem(1.0) is None
+    follower.see("Pod", pod(metadata={"resourceVersion": "2"}), 102.0)
+    assert follower.problem(2.0) is None
+    follower.see("Pod", pod("ErrImagePull", blip, metadata={"resourceVersion": "3"}), 103.0)
+    assert follower.problem(12.0) is None
+    assert follower.problem(22.0) is not None
+
+
+def test_steps_that_cannot_be_followed_are_bad_and_the_abort_is_still_seen() -> None:
+    follower = following()
+    steps = {"strategy": {"canary": {"steps": [{"setCanaryScale": {"replicas": 1}}]}}}
+    changed = rollout()
+    changed["spec"] = {**changed["spec"], **steps}
+    changed["metadata"] = {**changed["metadata"], "resourceVersion": "900"}
+    follower.see("Rollout", changed, 101.0)
+    assert follower.state().decision == "bad"
+    assert "setCanaryScale" in follower.state().reason
+    gone = {**changed, "metadata": {**changed["metadata"], "resourceVersion": "901"}}
+    gone["status"] = {**changed["status"], "abort": True, "phase": "Degraded"}
+    follower.see("Rollout", gone, 102.0)
+    assert follower.state().phase == "aborted"
 
 
 def test_pods_of_others_and_pods_on_their_way_out_do_not_count() -> None:
