@@ -18,94 +18,19 @@ from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds i
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import Unreachable
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.prometheus import PrometheusError
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
-from ansible_collections.lumen.airgap.plugins.module_utils.services.analysis import load_gate
-from ansible_collections.lumen.airgap.plugins.module_utils.services.canary.release import Options, OwnGate, Release
-from ansible_collections.lumen.airgap.plugins.module_utils.services.canary.rollout import RolloutDriver
-from ansible_collections.lumen.airgap.plugins.module_utils.services.release_record import LeaseLost, Record
-from ansible_collections.lumen.airgap.tests.unit.fakes.clock import FakeClock
-from ansible_collections.lumen.airgap.tests.unit.fakes.kube import FakeSession
-from ansible_collections.lumen.airgap.tests.unit.fakes.rollouts import NAME, NAMESPACE, FakeRollouts, new_rollout
-from ansible_collections.lumen.airgap.tests.unit.fakes.stream import FakeStream
-from ansible_collections.lumen.airgap.tests.unit.fakes.watcher import FakeWatcher
-
-OLD, NEW, OTHER = "registry/api:v1.0.0", "registry/api:v1.1.0", "registry/api:v1.2.0"
-ANALYSIS = {"analysis": {"templates": [{"templateName": "success-rate"}]}}
-STEPS: list[dict[str, Any]] = [{"setWeight": 20}, ANALYSIS, {"setWeight": 80}, ANALYSIS, {"setWeight": 100}]
-PAUSES: list[dict[str, Any]] = [{"setWeight": 20}, {"pause": {}}, {"setWeight": 80}, {"pause": {"duration": 5}}]
-METRIC = {
-    "name": "success-rate",
-    "interval": "5s",
-    "count": 3,
-    "failureLimit": 1,
-    "successCondition": "result[0] >= 0.95",
-    "provider": {"prometheus": {"query": 'rate{hash="{{args.hash}}"}'}},
-}
-TEMPLATE = {
-    "apiVersion": ANALYSIS_TEMPLATE.api_version,
-    "kind": ANALYSIS_TEMPLATE.kind,
-    "metadata": {"name": "success-rate", "namespace": NAMESPACE},
-    "spec": {
-        "args": [{"name": "hash", "valueFrom": {"podTemplateHashValue": "Latest"}}],
-        "metrics": [METRIC],
-    },
-}
-
-
-class Killed(BaseException):
-    """The process is gone: nothing of the run is executed any more."""
-
-
-class Lab:
-    """A cluster with one app, its controller, and a way to run releases of it."""
-
-    def __init__(self, steps: list[dict[str, Any]] | None = None, answers: list[str] | None = None) -> None:
-        self.session = FakeSession(new_rollout(OLD, steps or STEPS), TEMPLATE)
-        self.clock = FakeClock()
-        self.controller = FakeRollouts(self.session, self.clock, answers)
-        self.queries: list[str] = []
-        self.value: Callable[[], list[float]] = lambda: [1.0]
-        self.out = FakeStream()
-        self.runs = 0
-
-    def after(self, seconds: float, call: Callable[[], Any]) -> None:
-        self.clock.at(self.clock.time() - self.clock.start + seconds, call)
-
-    def release(self, image: str = NEW, gate: bool = False, record: Record | None = None, **options: Any) -> Release:
-        self.out = FakeStream()
-        own = OwnGate(self._load, self._query) if gate else None
-        return Release(
-            RolloutDriver(self.session, NAMESPACE, NAME),
-            lambda wanted: FakeWatcher(self.session, wanted, self.clock),
-            self.clock,
-            self.out,
-            Options(image, **options),
-            own,
-            record,
-        )
-
-    def _load(self, hashes: Any) -> Any:
-        return load_gate(self.session, {"template": "success-rate"}, NAMESPACE, hashes)
-
-    def _query(self, expression: str) -> list[float]:
-        self.queries.append(expression)
-        return self.value()
-
-    def record(self, force: bool = False) -> Record:
-        self.runs += 1
-        run = f"run-{self.runs}"
-        held = Record.acquire(self.session, self.clock, NAMESPACE, NAME, "v1.1.0", run, {}, force_unlock=force)
-        return Record.attach(self.session, self.clock, NAMESPACE, NAME, held.release_id, run)
-
-    def image(self) -> str:
-        rollout = self.session.get(ROLLOUT, NAME, NAMESPACE)
-        return str(rollout["spec"]["template"]["spec"]["containers"][0]["image"])
-
-    def writes(self) -> list[tuple[str, Any]]:
-        return [(method, kind) for method, kind, _ns, _name in self.session.calls if method in ("patch", "create")]
-
-    def statuses(self) -> list[Any]:
-        """Bodies that were patched into the Rollout."""
-        return [body for body in self.session.bodies if isinstance(body, list) or "status" in body]
+from ansible_collections.lumen.airgap.plugins.module_utils.services.release_record import LeaseLost
+from ansible_collections.lumen.airgap.tests.unit.fakes.canary_lab import (
+    METRIC,
+    NEW,
+    OLD,
+    OTHER,
+    PAUSES,
+    STEPS,
+    Killed,
+    Lab,
+    bump,
+)
+from ansible_collections.lumen.airgap.tests.unit.fakes.rollouts import NAME, NAMESPACE
 
 
 def texts(result: dict[str, Any]) -> str:
@@ -272,11 +197,6 @@ def test_somebody_reverts_in_between() -> None:
 
 
 # -- following what somebody else has changed --------------------------------------------------------------------
-
-
-def bump(lab: Lab, image: str = NEW) -> None:
-    containers = {"containers": [{"name": NAME, "image": image}]}
-    lab.session.edit(ROLLOUT, NAME, NAMESPACE, {"spec": {"template": {"spec": containers}}})
 
 
 def test_following_touches_no_template() -> None:
