@@ -13,6 +13,7 @@ import hashlib
 import time
 from pathlib import Path
 
+from .host import DOCKER, docker
 from .paths import CACHE
 from .report import say
 from .shell import attempt, run
@@ -44,9 +45,9 @@ def base_image(name: str) -> str:
     packages = BASES[name]
     digest = hashlib.sha256("\0".join((_SUITE, *_OPTIONS, *packages)).encode()).hexdigest()[:12]
     reference = f"lumen-airgap/{name}-base:{digest}"
-    if attempt(["/usr/bin/docker", "image", "inspect", reference]).returncode == 0:
+    if attempt([DOCKER, "image", "inspect", reference]).returncode == 0:
         return reference
-    run(["/usr/bin/docker", "import", str(_rootfs(name, digest)), reference], timeout=300)
+    docker("import", str(_rootfs(name, digest)), reference, timeout=300)
     return reference
 
 

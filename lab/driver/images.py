@@ -119,10 +119,9 @@ def clear_contexts() -> None:
 
 def node_image(builder: Builder) -> str:
     """The image that both nodes run."""
-    row = Image("node", "lab", (), base="node", folder="nodes")
     programs = [builder.need(name) for name in ("kubelet", "kubeadm", "kubectl", "calico")]
     sources = tuple((f"bin/{path.name}", str(path)) for path in programs)
-    return build_image(Image(**{**row.__dict__, "sources": sources}), builder)
+    return build_image(Image("node", "lab", (), base="node", folder="nodes", sources=sources), builder)
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ def screen() -> str:
         return "no lab is up; `make lab` brings it up"
     running, ours = host.content_of_running(), content_hash()
     lines = [f"lab content {running}" + ("" if running == ours else f" (this clone's is {ours}: make lab rebuilds)")]
-    lines.append(f"control groups v{host.cgroup_version()}; memory in use {_memory():.1f} GiB on this machine\n")
+    lines.append(f"control groups v{host.cgroup_version()}; memory in use {memory_in_use():.1f} GiB on this machine\n")
     lines += [f"{name}  {address}  {state(name)}" for name, address in host.NODES.items()]
     if not cluster.KUBECONFIG.exists():
         return "\n".join([*lines, "\nthis clone has no kubeconfig of it yet: `make lab` adopts it"])
@@ -53,7 +53,7 @@ def _pods() -> str:
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
-def _memory() -> float:
+def memory_in_use() -> float:
     """Memory that this machine cannot give away, in GiB."""
     words = [line.split() for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines()]
     values = {name.rstrip(":"): int(value) for name, value, *_unit in words}

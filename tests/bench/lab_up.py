@@ -16,6 +16,9 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "lab"))
+
+from driver.status import memory_in_use  # noqa: E402
 
 
 def seconds_of(*argv: str) -> float:
@@ -23,13 +26,6 @@ def seconds_of(*argv: str) -> float:
     begin = time.monotonic()
     subprocess.run([sys.executable, str(ROOT / "lab" / "lab.py"), *argv], check=True, stdout=sys.stderr)
     return time.monotonic() - begin
-
-
-def memory_in_use() -> float:
-    """Memory that this machine cannot give away, in GiB: the lab's and everything else's."""
-    words = [line.split() for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines()]
-    kib = {name.rstrip(":"): int(value) for name, value, *_unit in words}
-    return (kib["MemTotal"] - kib["MemAvailable"]) / (1 << 20)
 
 
 def show(name: str, value: float, unit: str, limit: float) -> None:

@@ -26,10 +26,9 @@ from ...engines.canary.steps import after_verdict
 from ...errors import AirgapError
 from ...times import Clock, rfc3339
 from ..analysis import Check, GateResult, GateSpec, run_gate
-from ..release_record import LeaseLost, Record
+from ..release_record import FAILED, PROMOTED, ROLLED_BACK, LeaseLost, Record
 from .driver import Deleted, Driver, Expected, NotOurs, Situation, Verification
 
-PROMOTED, ROLLED_BACK, FAILED = "promoted", "rolled_back", "failed"
 ROLLBACK, LEAVE = "rollback", "leave"
 
 _TICK = 1.0
