@@ -7,23 +7,16 @@
 from __future__ import annotations
 
 import base64
-import concurrent.futures
 import datetime
-import hashlib
 import json
-import platform
-import sys
-from pathlib import Path
 from typing import Any
 
-import yaml
-
-from . import host
+from . import bundle, host
 from .build import Builder, version_of
 from .host import NODES, REGISTRY
-from .images import ADDONS, CONTROL_PLANE, REGISTRY_IMAGE, push_images, registry_archive
+from .images import IMAGES
 from .nodes import on, started_at, state, unit_log, write
-from .paths import CACHE, LAB, LOCAL, ROOT
+from .paths import LAB, LOCAL
 from .report import step, wait_for
 from .shell import attempt, run, write_atomically
 
@@ -36,32 +29,28 @@ _WORKLOADS = {
     ("argo-rollouts", "deployment/argo-rollouts"),
     ("monitoring", "deployment/prometheus"),
 }
-# The playbooks of this clone, whatever configuration the caller's environment names.
-_ANSIBLE = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build")}
+# Files in the order of their names, each a document of its own.
+_CAT = 'find "$@" -name "*.yaml" | sort | while read -r path; do echo "---"; cat "$path"; echo; done'
 _DONE = "/etc/kubernetes/lumen-done"
 
 
 def bring_up(builder: Builder) -> None:
     """From two booted nodes to a cluster with everything in it; each part is skipped when it is there."""
-    with concurrent.futures.ThreadPoolExecutor(max_workers=1) as pool:
-        with step("node-1's registry", lambda: unit_log("node-1", "docker")):
-            _ensure_registry(builder)
-        with step("images of the control plane, pushed to node-1's registry"):
-            push_images(CONTROL_PLANE, builder)
-        addons = pool.submit(push_images, ADDONS, builder)
-        with step("kubeadm init on node-1", lambda: unit_log("node-1", "kubelet")):
-            _init()
-        _local_files(builder)
-        with step("Calico and CoreDNS"):
-            _apply_network(builder)
-        with step("kubeadm join on node-2", lambda: unit_log("node-2", "kubelet")):
-            _join()
-        with step("routes between the pods of the nodes"):
-            _route_pods()
-        with step("images of the additions, pushed to node-1's registry"):
-            addons.result()
-        with step("Argo Rollouts and Prometheus"):
-            _apply_additions(builder)
+    with step("a signed bundle of all images and manifests"):
+        bundle.build(builder)
+    with step("the bundle imported on node-1, and its registry up", lambda: unit_log("node-1", "docker")):
+        _ensure_registry()
+    with step("kubeadm init on node-1", lambda: unit_log("node-1", "kubelet")):
+        _init()
+    _local_files(builder)
+    with step("Calico and CoreDNS"):
+        _apply_network()
+    with step("kubeadm join on node-2", lambda: unit_log("node-2", "kubelet")):
+        _join()
+    with step("routes between the pods of the nodes"):
+        _route_pods()
+    with step("Argo Rollouts and Prometheus"):
+        _apply_additions()
     with step("everything live", _what_is_wrong):
         wait_for("the cluster", unhealthy, deadline=240, every=1)
 
@@ -128,16 +117,10 @@ def _workloads_missing(started: dict[str, datetime.datetime]) -> str | None:
     return None
 
 
-def _ensure_registry(builder: Builder) -> None:
-    """Start the registry with the collection's own roles, as a user does."""
-    archive = registry_archive(builder)
+def _ensure_registry() -> None:
+    """Start the registry and fill it as a user does: by site.yml, from the bundle."""
     on("node-1", "systemctl", "enable", "--now", "docker", timeout=120)
-    on("node-1", "mkdir", "-p", "/var/lib/lumen-airgap")
-    if attempt([host.DOCKER, "exec", "node-1", "docker", "image", "inspect", REGISTRY_IMAGE]).returncode != 0:
-        host.docker("cp", str(archive), "node-1:/var/lib/lumen-airgap/registry.tar")
-    _link(LOCAL / "wheelhouse", _wheelhouse())
-    playbook = Path(sys.executable).parent / "ansible-playbook"
-    run([str(playbook), "-i", "inventories/lab", "site.yml"], cwd=ROOT, timeout=300, env=_ANSIBLE)
+    bundle.import_()
     wait_for("the registry", registry_silent, deadline=30)
 
 
@@ -145,29 +128,6 @@ def registry_silent() -> str | None:
     """None when node-1's registry answers."""
     argv = ["curl", "--silent", "--fail", "--max-time", "5", f"http://{REGISTRY}/v2/"]
     return None if attempt(argv, timeout=10).returncode == 0 else "the registry does not answer on /v2/"
-
-
-def _wheelhouse() -> Path:
-    """The wheels that role bootstrap makes node-1's environment from, for the Python and platform of the node."""
-    defaults = yaml.safe_load((ROOT / "roles" / "bootstrap" / "defaults" / "main.yml").read_text())
-    packages = defaults["bootstrap_packages"]
-    folder = CACHE / "wheelhouse" / hashlib.sha256("\n".join(packages).encode()).hexdigest()[:16]
-    if not folder.exists():
-        draft = folder.with_name(f".{folder.name}")
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(draft), "--only-binary=:all:"]
-        node = ["--python-version", "3.11", "--implementation", "cp"]  # Debian 12's
-        run([*pip, *node, "--platform", f"manylinux2014_{platform.machine()}", *packages], timeout=300)
-        draft.rename(folder)
-    return folder
-
-
-def _link(link: Path, target: Path) -> None:
-    """Point a link of this clone at something in the cache."""
-    if link.is_symlink() and link.readlink() == target:
-        return
-    link.parent.mkdir(parents=True, exist_ok=True)
-    link.unlink(missing_ok=True)
-    link.symlink_to(target)
 
 
 def _init() -> None:
@@ -214,7 +174,8 @@ def _pids(node: str, program: str) -> str:
 
 
 def _local_files(builder: Builder) -> None:
-    """The fixed places of a clone: .lab/kubeconfig and .lab/bin/kubectl, which uses it unless told otherwise."""
+    """The fixed places of a clone: .lab/bundle, .lab/kubeconfig, and .lab/bin/kubectl, which uses that one."""
+    bundle.link()
     config = on("node-1", "cat", "/etc/kubernetes/admin.conf")
     if not KUBECONFIG.exists() or KUBECONFIG.read_text() != config:
         write_atomically(KUBECONFIG, config, mode=0o600)
@@ -227,12 +188,21 @@ def _local_files(builder: Builder) -> None:
     write_atomically(LOCAL / "bin" / "kubectl", "\n".join(lines) + "\n", mode=0o755)
 
 
-def _apply_network(builder: Builder) -> None:
-    crds = builder.need("calico-crds")
-    kubectl("apply", "--server-side", "--force-conflicts", "-f", str(crds), timeout=120)
-    kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(crds), timeout=90)
-    kubectl("apply", "--server-side", "--force-conflicts", "-f", str(LAB / "manifests" / "coredns.yaml"))
-    kubectl("apply", "--server-side", "--force-conflicts", "-f", str(LAB / "manifests" / "calico.yaml"))
+def _manifest(*names: str) -> str:
+    """Manifests as they came with the bundle, from where node-1 keeps them."""
+    folder = f"/var/lib/lumen-airgap/bundles/{bundle.NAME}/content/manifests"
+    return on("node-1", "sh", "-c", _CAT, "sh", *(f"{folder}/{name}" for name in names))
+
+
+def _apply(manifest: str, *words: str) -> None:
+    kubectl("apply", "--server-side", "--force-conflicts", *words, "-f", "-", stdin=manifest, timeout=120)
+
+
+def _apply_network() -> None:
+    crds = _manifest("calico-crds")
+    _apply(crds)
+    kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", "-", stdin=crds, timeout=90)
+    _apply(_manifest("coredns.yaml", "calico.yaml"))
 
     token = ""
 
@@ -278,17 +248,16 @@ def _route_pods() -> None:
         on(name, "systemctl", "restart", "lumen-network")
 
 
-def _apply_additions(builder: Builder) -> None:
-    manifest = (builder.need("rollouts-manifests") / "install.yaml").read_text()
-    image = next(image for image in ADDONS if image.name == "argo-rollouts")
+def _apply_additions() -> None:
+    manifest = _manifest("rollouts-manifests/install.yaml")
+    image = next(image for image in IMAGES if image.name == "argo-rollouts")
     # As published it says :latest and Always, and has no Namespace.
     manifest = manifest.replace("quay.io/argoproj/argo-rollouts:latest", image.reference())
     manifest = manifest.replace("imagePullPolicy: Always", "imagePullPolicy: IfNotPresent")
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "argo-rollouts"}}
     kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(namespace))
-    argv = ["apply", "--server-side", "--force-conflicts", "-n", "argo-rollouts", "-f", "-"]
-    kubectl(*argv, stdin=manifest, timeout=120)
-    kubectl("apply", "--server-side", "--force-conflicts", "-f", str(LAB / "manifests" / "prometheus"), timeout=60)
+    _apply(manifest, "-n", "argo-rollouts")
+    _apply(_manifest("prometheus"))
 
 
 def _what_is_wrong() -> str:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The images of the lab: built FROM scratch or from small Debian bases, pushed to node-1's registry.
+"""The images of the lab: built FROM scratch or from small Debian bases; a bundle brings them to node-1's registry.
 
 An image is a row in IMAGES. Its local tag is the hash of all that goes into it, so a second build costs one look.
 """
@@ -40,17 +40,25 @@ class Image:
     folder: str = ""  # a folder of lab/ with a Dockerfile of its own and files for its context
     sources: tuple[tuple[str, str], ...] = ()  # more files for the context: (name there, path on the machine)
 
+    def title(self) -> str:
+        """What it is called in the registry."""
+        return f"{self.name}:{self.tag}"
+
     def reference(self) -> str:
         """Where the nodes pull it from."""
-        return f"{REGISTRY}/{self.name}:{self.tag}"
+        return f"{REGISTRY}/{self.title()}"
 
 
 _KUBERNETES = version_of("kubernetes")
 _ROLLOUTS = version_of("argo-rollouts")
-REGISTRY_IMAGE = f"lumen-airgap/registry:{version_of('distribution').lstrip('v')}"
+# Node-1's engine loads it from the bundle, for there is no registry yet to pull it from.
+REGISTRY_IMAGE = Image(
+    *("lumen-airgap/registry", version_of("distribution").lstrip("v"), ("registry",)), entrypoint="registry"
+)
 
-# The tags of CoreDNS and etcd are those that kubeadm asks for.
-CONTROL_PLANE: tuple[Image, ...] = (
+# All that the bundle of the lab carries. The tags of CoreDNS and etcd are those that kubeadm asks for.
+IMAGES: tuple[Image, ...] = (
+    REGISTRY_IMAGE,
     Image("pause", "3.10.1", ("pause",), entrypoint="pause"),
     Image("kube-apiserver", _KUBERNETES, ("kube-apiserver",)),
     Image("kube-controller-manager", _KUBERNETES, ("kube-controller-manager",)),
@@ -59,8 +67,6 @@ CONTROL_PLANE: tuple[Image, ...] = (
     Image("kube-proxy", _KUBERNETES, ("kube-proxy",), base="net"),
     Image("coredns", "v1.12.1", ("coredns",), entrypoint="coredns"),
     Image("calico-felix", "lab", ("calico-felix",), base="net", entrypoint="calico-felix"),
-)
-ADDONS: tuple[Image, ...] = (
     Image("prometheus", "lab", (), base="prometheus", folder="images/prometheus"),
     Image("probe", "lab", ("probe",), entrypoint="probe", user="65532"),
     Image("loadgen", "lab", ("loadgen",), entrypoint="loadgen", user="65532"),
@@ -77,7 +83,7 @@ ADDONS: tuple[Image, ...] = (
 def build_image(image: Image, builder: Builder) -> str:
     """Build an image on the host's engine unless it is there; return its local reference."""
     with _context(image, builder) as (folder, digest):
-        local = f"lumen-airgap/{image.name}:{digest}"
+        local = f"lumen-airgap/{image.name.rpartition('/')[2]}:{digest}"
         if attempt([DOCKER, "image", "inspect", local]).returncode != 0:
             base = "scratch" if image.base == "scratch" else base_image(image.base)
             # No network in a build: everything it needs is in the context.
@@ -86,30 +92,11 @@ def build_image(image: Image, builder: Builder) -> str:
     return local
 
 
-def push_images(images: Sequence[Image], builder: Builder) -> None:
-    """Build the images and push them to node-1's registry, several at a time; layers that are there stay."""
-
-    def deliver(image: Image) -> None:
-        docker("tag", build_image(image, builder), image.reference())
-        docker("push", "--quiet", image.reference(), timeout=600)
-
+def build_images(images: Sequence[Image], builder: Builder) -> dict[str, str]:
+    """Build the images, several at a time; return ``{name:tag in the registry: reference in the host's engine}``."""
     with concurrent.futures.ThreadPoolExecutor(max_workers=4) as pool:
-        for future in [pool.submit(deliver, image) for image in images]:
-            future.result()
-
-
-def registry_archive(builder: Builder) -> Path:
-    """The registry's own image as a tar that a Docker engine loads: there is no registry yet to pull it from."""
-    row = Image("registry", "lab", ("registry",), entrypoint="registry")
-    local = build_image(row, builder)
-    archive = CACHE / "images" / f"{local.replace('/', '-').replace(':', '-')}.tar"
-    if not archive.exists():
-        archive.parent.mkdir(parents=True, exist_ok=True)
-        docker("tag", local, REGISTRY_IMAGE)
-        draft = archive.with_suffix(".draft")
-        docker("save", "--output", str(draft), REGISTRY_IMAGE, timeout=120)
-        draft.rename(archive)
-    return archive
+        references = list(pool.map(lambda image: build_image(image, builder), images))
+    return {image.title(): reference for image, reference in zip(images, references, strict=True)}
 
 
 def clear_contexts() -> None:
@@ -128,7 +115,7 @@ def node_image(builder: Builder) -> str:
 def _context(image: Image, builder: Builder) -> Iterator[tuple[Path, str]]:
     """The build context of an image, and the hash of what is in it."""
     (CACHE / "contexts").mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{image.name}-", dir=CACHE / "contexts"))
+    folder = Path(tempfile.mkdtemp(prefix=f"{image.name.rpartition('/')[2]}-", dir=CACHE / "contexts"))
     try:
         if image.folder:
             shutil.copytree(LAB / image.folder, folder, symlinks=True, dirs_exist_ok=True)

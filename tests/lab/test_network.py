@@ -105,10 +105,10 @@ def listener() -> Iterator[str]:
     """A listener of our own on another Docker network of this machine, proved to answer there."""
     from driver.build import Builder
     from driver.host import DOCKER, docker
-    from driver.images import ADDONS, build_image
+    from driver.images import IMAGES, build_image
 
     builder = Builder()
-    image = build_image(next(row for row in ADDONS if row.name == "probe"), builder)
+    image = build_image(next(row for row in IMAGES if row.name == "probe"), builder)
     builder.stop()
     docker("network", "create", "--subnet", OUTSIDE, "lumen-outside")
     try:

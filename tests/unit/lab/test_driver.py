@@ -142,7 +142,7 @@ def test_every_row_is_pinned() -> None:
 
 def test_every_image_is_made_of_programs_in_the_table() -> None:
     names = {row.name for row in build.PROGRAMS}
-    for image in (*images.CONTROL_PLANE, *images.ADDONS):
+    for image in images.IMAGES:
         assert set(image.programs) <= names
         assert image.folder or image.programs
 
