@@ -11,7 +11,7 @@ from pathlib import Path
 
 from . import cluster, host
 from .nodes import state
-from .paths import content_hash
+from .paths import ROOT, content_hash
 from .shell import attempt
 
 
@@ -29,7 +29,7 @@ def screen() -> str:
     lines.append(f"\ncluster: {'live' if missing is None else missing}")
     lines.append(_pods())
     lines += [
-        f"API server  {cluster.API}  (KUBECONFIG={cluster.KUBECONFIG.relative_to(cluster.ROOT)})",
+        f"API server  {cluster.API}  (KUBECONFIG={cluster.KUBECONFIG.relative_to(ROOT)})",
         f"registry    http://{host.REGISTRY}/v2/_catalog",
         "Prometheus  kubectl get --raw "
         "'/api/v1/namespaces/monitoring/services/kube-prometheus-stack-prometheus:9090/proxy/api/v1/query?query=up'",
