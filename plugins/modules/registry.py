@@ -15,8 +15,9 @@ author: The lumen.airgap maintainers (@lumen-airgap)
 description:
   - Runs the registry of the distribution project (version 3) as a container of the node's Docker daemon.
   - Renders its configuration file, creates its container, and waits until it answers.
-  - The container is created again only when its image, its configuration or another of these options changes.
-    What the registry stores is a directory of the node and stays, whatever happens to the container.
+  - The container is created again, once, when its image, its configuration, its certificate or another of these
+    options changes, and only then. Requests under way get some seconds to end, and an upload goes on afterwards.
+  - What the registry stores is a directory of the node and stays, whatever happens to the container.
   - A container of this name that the module did not make is taken over, or removed, only when its images are in
     O(storage_path). Otherwise it is left as it is, and the task fails and names both directories.
 notes:
@@ -37,7 +38,8 @@ options:
     description:
       - V(started) creates, starts or unpauses the container as needed, and waits until the registry answers.
       - V(stopped) stops the container, also a paused one, and keeps it. A container that does not exist is left so.
-      - V(absent) removes the container and its configuration file. The stored images are kept.
+      - V(absent) removes the container, its configuration file and its users. The stored images are kept unless
+        O(purge) is set.
     type: str
     choices: [started, stopped, absent]
     default: started
@@ -63,9 +65,89 @@ options:
     type: path
     default: /var/lib/registry
   config_path:
-    description: Absolute path of the node's configuration file, written by this module and mounted read-only.
+    description:
+      - Absolute path of the node's configuration file, written by this module and mounted read-only.
+      - It holds the secret that the registry signs uploads with, made once and kept, so its mode is 0600.
+      - The file with O(users) is in a directory beside it, C(config.auth/htpasswd) with the default, mode 0600 too.
     type: path
     default: /etc/docker-registry/config.yml
+  tls:
+    description:
+      - The registry's certificate. Without it the registry speaks plain HTTP.
+      - Before anything is changed, the pair is tried as a client would; one that has expired is refused.
+      - The registry is made again when another certificate is at the same path.
+    type: dict
+    suboptions:
+      certificate:
+        description:
+          - Absolute path, on the node, of the certificate in PEM form, with those between it and its CA behind it.
+        type: path
+        required: true
+      key:
+        description: Absolute path, on the node, of its key in PEM form, without a passphrase.
+        type: path
+        required: true
+  users:
+    description:
+      - Who may use the registry, with all rights. When there are none, everybody may.
+      - They are everybody there is; a user that is not in the list is removed. Passwords are kept as bcrypt hashes,
+        and the hash of a password that has not changed stays as it is.
+      - The registry takes up a change of users at once, it is not restarted.
+      - Without O(tls) passwords can be read on the network.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the user, without a colon or a space.
+        type: str
+        required: true
+      password:
+        description: The user's password, from 1 to 72 bytes.
+        type: str
+        required: true
+  delete_enabled:
+    description:
+      - Whether images can be deleted.
+      - The default is V(true), since an airgapped node's disk ends and M(lumen.airgap.registry_image) cannot keep only
+        the last images otherwise. Who may push can replace every tag in any case; O(users) and O(read_only) are
+        what protects images.
+    type: bool
+    default: true
+  read_only:
+    description: Whether the registry takes no images and deletes none.
+    type: bool
+    default: false
+  memory:
+    description:
+      - Memory that the container may use, in bytes or with a unit (V(512M), V(1G)), at least V(6M).
+      - Garbage is collected within this limit. No limit when it is not set.
+    type: bytes
+  cpus:
+    description: How many CPUs' worth of time the container may use, at least V(0.01). No limit when it is not set.
+    type: float
+  garbage_collect:
+    description:
+      - Whether to free what no image refers to any more, once the registry runs as it should. Only with
+        O(state=started).
+      - Looks first, while the registry works; when there is nothing to free, nothing else is done. Otherwise the
+        registry is made read-only, collects, and is made again as it should be, also when collecting fails. When the
+        module is killed in between, its next run, with or without this option, does that.
+      - Every manifest stays, tagged or not, with all it refers to, so the children of an index do. Delete images
+        with M(lumen.airgap.registry_image) first.
+      - A push that is under way meanwhile fails and can be run again.
+    type: bool
+    default: false
+  garbage_collect_timeout:
+    description: Seconds that looking for garbage, and then freeing it, may take, more than 0.
+    type: float
+    default: 1800.0
+  purge:
+    description:
+      - Whether to remove the stored images too. Only with O(state=absent).
+      - Removes what a registry wrote under O(storage_path), and that directory when nothing else is in it.
+    type: bool
+    default: false
   log_level:
     description: How much the registry logs.
     type: str
@@ -79,11 +161,13 @@ options:
   wait_timeout:
     description:
       - Seconds to wait for the registry to answer on C(http://127.0.0.1:<port>/v2/) of the node, more than 0.
+      - With O(tls) it has to show the certificate it was given, whatever name is in that. With O(users) it has to ask
+        for a password.
     type: float
     default: 30.0
 requirements:
   - PyYAML
-  - requests (Python library)
+  - bcrypt (Python library), when there are O(users)
 seealso:
   - module: lumen.airgap.registry_image
 """
@@ -97,17 +181,38 @@ EXAMPLES = r"""
   lumen.airgap.registry:
     log_level: debug
 
+- name: Run it with TLS and users
+  lumen.airgap.registry:
+    tls:
+      certificate: /etc/docker-registry/tls/registry.crt
+      key: /etc/docker-registry/tls/registry.key
+    users:
+      - name: ci
+        password: "{{ vault_registry_ci }}"
+      - name: nodes
+        password: "{{ lookup('ansible.builtin.file', '~/lumen-airgap/secrets/registry-nodes') }}"
+
+- name: Free what was deleted
+  lumen.airgap.registry:
+    garbage_collect: true
+  register: registry
+
 - name: Stop it for maintenance of its storage
   lumen.airgap.registry:
     state: stopped
+
+- name: Remove it with all images
+  lumen.airgap.registry:
+    state: absent
+    purge: true
 """
 
 RETURN = r"""
 actions:
   description:
     - What was done, in order; in check mode what would be.
-    - One of C(load image), C(write configuration), C(remove), C(create), C(start), C(unpause), C(stop),
-      C(remove configuration).
+    - One of C(load image), C(write users), C(write configuration), C(remove), C(create), C(start), C(unpause),
+      C(remove users), C(switch to read-only), C(collect), C(switch back), C(stop), C(remove configuration), C(purge).
   returned: success
   type: list
   elements: str
@@ -149,9 +254,24 @@ container:
       description: How often Docker started it again by itself.
       type: int
       sample: 0
+garbage:
+  description:
+    - What was freed; in check mode what would be.
+    - In check mode null when the registry does not run on its storage as it should, and cannot be asked.
+  returned: when O(garbage_collect) is set
+  type: dict
+  contains:
+    blobs:
+      description: Number of blobs.
+      type: int
+      sample: 12
+    bytes:
+      description: What the storage holds less. In check mode the bytes in those blobs.
+      type: int
+      sample: 104857600
 log:
-  description: The last twenty lines that the container wrote.
-  returned: when the container does not become healthy
+  description: The last twenty lines that the container wrote, or its collector.
+  returned: when the container does not become healthy, and when the collection of garbage fails
   type: list
   elements: str
   sample: ["configuration error: error parsing /etc/distribution/config.yml"]
@@ -159,7 +279,7 @@ last_answer:
   description: What came of the last attempt to reach the registry.
   returned: when the container does not become healthy
   type: str
-  sample: "the registry http://127.0.0.1:5000 cannot be reached: Connection refused."
+  sample: "http://127.0.0.1:5000/v2/ cannot be reached: Connection refused"
 """
 
 import os
@@ -168,12 +288,13 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.adapters.docker import DEFAULT_HOST, DOCKER_TRACEBACK, Docker, is_local
+from ..module_utils.adapters.htpasswd import BCRYPT_TRACEBACK, User
 from ..module_utils.adapters.node import Node
-from ..module_utils.adapters.registry import REQUESTS_TRACEBACK
 from ..module_utils.entry import missing, run_module
 from ..module_utils.errors import AirgapError
-from ..module_utils.options import ABSOLUTE, PORT, SECONDS, check_ranges
-from ..module_utils.services.registry import YAML_TRACEBACK, RegistryContainer, Settings
+from ..module_utils.options import ABSOLUTE, PORT, SECONDS, Range, check_ranges
+from ..module_utils.services.registry import YAML_TRACEBACK, RegistryContainer, Settings, Tls
+from ..module_utils.services.registry_garbage import Collection
 from ..module_utils.times import SystemClock
 
 ARGUMENT_SPEC = {
@@ -184,6 +305,26 @@ ARGUMENT_SPEC = {
     "port": {"type": "int", "default": 5000},
     "storage_path": {"type": "path", "default": "/var/lib/registry"},
     "config_path": {"type": "path", "default": "/etc/docker-registry/config.yml"},
+    "tls": {
+        "type": "dict",
+        "options": {"certificate": {"type": "path", "required": True}, "key": {"type": "path", "required": True}},
+    },
+    "users": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "name": {"type": "str", "required": True},
+            "password": {"type": "str", "required": True, "no_log": True},
+        },
+    },
+    "delete_enabled": {"type": "bool", "default": True},
+    "read_only": {"type": "bool", "default": False},
+    "memory": {"type": "bytes"},
+    "cpus": {"type": "float"},
+    "garbage_collect": {"type": "bool", "default": False},
+    "garbage_collect_timeout": {"type": "float", "default": 1800.0},
+    "purge": {"type": "bool", "default": False},
     "log_level": {"type": "str", "choices": ["error", "warn", "info", "debug"], "default": "info"},
     "restart_policy": {
         "type": "str",
@@ -193,11 +334,23 @@ ARGUMENT_SPEC = {
     "wait_timeout": {"type": "float", "default": 30.0},
     "docker_host": {"type": "str", "default": DEFAULT_HOST},
 }
-RANGES = {"port": PORT, "storage_path": ABSOLUTE, "config_path": ABSOLUTE, "wait_timeout": SECONDS}
+_MEBIBYTE = 1024 * 1024
+RANGES = {
+    "port": PORT,
+    "storage_path": ABSOLUTE,
+    "config_path": ABSOLUTE,
+    "tls.certificate": ABSOLUTE,
+    "tls.key": ABSOLUTE,
+    "memory": Range("at least 6 MiB, Docker's own limit", lambda value: value >= 6 * _MEBIBYTE),
+    "cpus": Range("at least 0.01 (Docker's own limit) and at most 1024", lambda value: 0.01 <= value <= 1024),
+    "wait_timeout": SECONDS,
+    "garbage_collect_timeout": SECONDS,
+}
 
 
 def settings(params: dict[str, Any]) -> Settings:
     """The options as the service takes them; paths as Docker will report them."""
+    tls = params["tls"]
     return Settings(
         name=params["name"],
         image=params["image"],
@@ -208,17 +361,33 @@ def settings(params: dict[str, Any]) -> Settings:
         log_level=params["log_level"],
         restart_policy=params["restart_policy"],
         wait_timeout=params["wait_timeout"],
+        tls=tls and Tls(os.path.normpath(tls["certificate"]), os.path.normpath(tls["key"])),
+        users=tuple(User(user["name"], user["password"]) for user in params["users"]),
+        delete_enabled=params["delete_enabled"],
+        read_only=params["read_only"],
+        memory=params["memory"],
+        cpus=params["cpus"],
+        purge=params["purge"],
     )
+
+
+def check_state(params: dict[str, Any]) -> None:
+    """Refuse what goes with another state, rather than leave it undone in silence."""
+    for option, state in (("garbage_collect", "started"), ("purge", "absent")):
+        if params[option] and params["state"] != state:
+            raise AirgapError(f"The option {option} goes with state {state}, not with {params['state']}")
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    missing(module, "requests", REQUESTS_TRACEBACK)
     missing(module, "docker", DOCKER_TRACEBACK)
     missing(module, "PyYAML", YAML_TRACEBACK)
+    if module.params["users"]:
+        missing(module, "bcrypt", BCRYPT_TRACEBACK)
 
     def call() -> dict[str, Any]:
         check_ranges(module.params, RANGES)
+        check_state(module.params)
         host = module.params["docker_host"]
         if not is_local(host):
             raise AirgapError(
@@ -226,8 +395,16 @@ def main() -> None:
                 "health check are this node's. Run the task on the node that the daemon is on"
             )
         docker = Docker.connect(host)
-        container = RegistryContainer(settings(module.params), docker, Node(), SystemClock(), module.check_mode)
-        return container.ensure(module.params["state"])
+        node, wanted = Node(), settings(module.params)
+
+        def ensure(settings: Settings) -> dict[str, Any]:
+            container = RegistryContainer(settings, docker, node, SystemClock(), module.check_mode)
+            return container.ensure(module.params["state"])
+
+        if not module.params["garbage_collect"]:
+            return ensure(wanted)
+        timeout = module.params["garbage_collect_timeout"]
+        return Collection(wanted, ensure, docker, node, timeout, module.check_mode).run()
 
     run_module(module, call)
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 import traceback
 from collections.abc import Iterable
 from typing import Any, Callable, NamedTuple, TypeVar, cast
@@ -53,6 +54,16 @@ class Container(NamedTuple):
     mounts: tuple[tuple[str, str, bool], ...]
     restart_policy: str
     labels: dict[str, str]
+    memory: int | None = None  # bytes, no limit when None
+    cpus: float | None = None  # CPUs' worth of time, no limit when None
+
+
+class Execution(NamedTuple):
+    """How a command in a container ended, and what it wrote."""
+
+    exit_code: int
+    output: str
+    errors: str
 
 
 def _translated(method: Method) -> Method:
@@ -143,6 +154,8 @@ class Docker:
             binds=[f"{source}:{target}:{'ro' if fixed else 'rw'}" for source, target, fixed in container.mounts],
             port_bindings={f"{inside}/tcp": outside for inside, outside in container.ports.items()},
             restart_policy={"Name": container.restart_policy},
+            mem_limit=container.memory,
+            nano_cpus=None if container.cpus is None else nano_cpus(container.cpus),
         )
         client.create_container(
             image=container.image,
@@ -181,6 +194,37 @@ class Docker:
         return cast("list[str]", text.decode("utf-8", "replace").splitlines())
 
     @_translated
+    def execute(self, name: str, argv: list[str], timeout: float) -> Execution:
+        """Run a command in a running container and wait for its end.
+
+        Raises DockerError after ``timeout`` seconds; Docker has no way to end the command then, but whoever stops
+        the container does.
+        """
+        identity = self._client.exec_create(name, argv)["Id"]
+        outputs: tuple[list[bytes], list[bytes]] = ([], [])
+        failures: list[BaseException] = []
+
+        # The SDK switches the time limit of this one stream off: only another thread can stop waiting for it.
+        def read() -> None:
+            try:
+                for parts in self._client.exec_start(identity, stream=True, demux=True):
+                    for part, so_far in zip(parts, outputs):
+                        so_far.append(part or b"")
+            except Exception as error:
+                failures.append(error)
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        reader.join(timeout)
+        if reader.is_alive():
+            raise DockerError(f"{' '.join(argv)} in the container {name} did not end within {timeout:g} s")
+        if failures:
+            raise failures[0]
+        code = self._client.exec_inspect(identity)["ExitCode"]
+        output, errors = (b"".join(parts).decode("utf-8", "replace") for parts in outputs)
+        return Execution(-1 if code is None else code, output, errors)
+
+    @_translated
     def publisher(self, port: int) -> str | None:
         """The name of the running container that publishes a TCP port of the host."""
         for container in self._client.containers():
@@ -196,6 +240,11 @@ class Docker:
             return call(name)
         except docker_errors.NotFound:
             return None
+
+
+def nano_cpus(cpus: float) -> int:
+    """CPUs' worth of time as Docker counts it."""
+    return round(cpus * 1_000_000_000)
 
 
 def read_push(lines: Iterable[dict[str, Any]], target: str) -> Push:

@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import stat
 import tempfile
 
 from ..errors import AirgapError
@@ -34,8 +36,17 @@ class Node:
         except (OSError, UnicodeDecodeError) as error:
             raise NodeError(f"{path} cannot be read: {error}") from error
 
-    def write(self, path: str, text: str) -> None:
-        """Replace a file as a whole (mode 0644), making its directory when there is none."""
+    def mode(self, path: str) -> str | None:
+        """The permissions of a file as ``0644``, None when it is not there."""
+        try:
+            return f"{stat.S_IMODE(os.stat(path).st_mode):04o}"
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise NodeError(f"{path} cannot be looked at: {error.strerror}") from error
+
+    def write(self, path: str, text: str, mode: int = 0o644) -> None:
+        """Replace a file as a whole, making its directory when there is none. Nobody sees it with another mode."""
         directory = os.path.dirname(path)
         self.make_directory(directory)
         try:
@@ -43,7 +54,7 @@ class Node:
             try:
                 with os.fdopen(handle, "w", encoding="utf-8") as file:
                     file.write(text)
-                os.chmod(temporary, 0o644)
+                os.chmod(temporary, mode)
                 os.replace(temporary, path)
             except BaseException:
                 os.unlink(temporary)
@@ -51,10 +62,10 @@ class Node:
         except OSError as error:
             raise NodeError(f"{path} cannot be written: {error.strerror}") from error
 
-    def make_directory(self, path: str) -> None:
-        """Make a directory and its parents (mode 0755); one that is there stays as it is."""
+    def make_directory(self, path: str, mode: int = 0o755) -> None:
+        """Make a directory and its parents (these always 0755); one that is there stays as it is."""
         try:
-            os.makedirs(path, mode=0o755, exist_ok=True)
+            os.makedirs(path, mode=mode, exist_ok=True)
         except OSError as error:
             raise NodeError(f"{path} cannot be made: {error.strerror}") from error
 
@@ -66,6 +77,34 @@ class Node:
             pass
         except OSError as error:
             raise NodeError(f"{path} cannot be removed: {error.strerror}") from error
+
+    def remove_tree(self, path: str) -> None:
+        """Remove a directory with all that is in it; nothing happens when it is not there."""
+        try:
+            shutil.rmtree(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise NodeError(f"{error.filename or path} cannot be removed: {error.strerror}") from error
+
+    def remove_empty(self, path: str) -> None:
+        """Remove a directory unless something is in it or mounted on it."""
+        try:
+            os.rmdir(path)
+        except OSError:
+            pass
+
+    def size(self, path: str) -> int:
+        """Bytes in a file, or in all files under a directory; 0 when it is not there."""
+        try:
+            found = os.lstat(path)
+            if not stat.S_ISDIR(found.st_mode):
+                return found.st_size
+            return sum(self.size(entry.path) for entry in os.scandir(path))
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise NodeError(f"{path} cannot be measured: {error.strerror}") from error
 
     def port_free(self, port: int) -> bool:
         """True when a TCP port can be bound on all addresses."""

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import requests
@@ -30,6 +30,9 @@ class FakeDockerClient:
         self.failures: dict[str, Exception] = {}
         self.push_lines: list[dict[str, Any]] | None = None
         self.log = b""
+        # What a command in a container writes and how it ends: (stdout, stderr, exit code), or an exception.
+        self.on_execute: Callable[[list[str]], tuple[bytes, bytes, int]] = lambda argv: (b"", b"", 0)
+        self._executions: list[tuple[list[str], int | None]] = []
         self._content: dict[str, tuple[bytes, dict[str, bytes]]] = {}
 
     # --- what tests use --------------------------------------------------------------------------------------------
@@ -107,6 +110,8 @@ class FakeDockerClient:
         self.containers_by_name[spec["name"]] = {
             "Id": f"id-of-{spec['name']}",
             "Image": self.images[spec["image"]]["Id"],
+            "Path": "registry",
+            "Args": spec["command"],
             "Config": {"Image": spec["image"], "Labels": spec["labels"], "Cmd": spec["command"]},
             "HostConfig": {
                 "PortBindings": {
@@ -114,6 +119,8 @@ class FakeDockerClient:
                     for inside, outside in host["port_bindings"].items()
                 },
                 "RestartPolicy": host["restart_policy"],
+                "Memory": host["mem_limit"] or 0,
+                "NanoCpus": host["nano_cpus"] or 0,
             },
             "Mounts": [
                 {"Source": source, "Destination": target, "RW": mode == "rw"}
@@ -141,6 +148,23 @@ class FakeDockerClient:
 
     def logs(self, name: str, stdout: bool, stderr: bool, tail: int) -> bytes:
         return b"".join(self.log.splitlines(keepends=True)[-tail:])
+
+    def exec_create(self, name: str, argv: list[str]) -> dict[str, Any]:
+        self._executions.append((argv, None))
+        return {"Id": str(len(self._executions) - 1)}
+
+    def exec_start(self, identity: str, stream: bool, demux: bool) -> Iterator[tuple[bytes | None, bytes | None]]:
+        self._fail("exec_start")
+        argv = self._executions[int(identity)][0]
+        output, errors, code = self.on_execute(argv)
+        self._executions[int(identity)] = (argv, code)
+        # As Docker sends it: in pieces, of one stream each.
+        yield output[:10], None
+        yield None, errors
+        yield output[10:], None
+
+    def exec_inspect(self, identity: str) -> dict[str, Any]:
+        return {"ExitCode": self._executions[int(identity)][1]}
 
     def containers(self) -> list[dict[str, Any]]:
         return [

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import docker
@@ -15,6 +16,7 @@ from ansible_collections.lumen.airgap.plugins.module_utils.adapters.docker impor
     Container,
     Docker,
     DockerError,
+    Execution,
     is_local,
     read_push,
 )
@@ -172,6 +174,8 @@ def test_the_life_of_a_container(daemon: Docker, client: FakeDockerClient) -> No
         mounts=(("/data", "/var/lib/registry", False), ("/etc/c.yml", "/config.yml", True)),
         restart_policy="always",
         labels={"l": "1"},
+        memory=1 << 26,
+        cpus=0.5,
     )
     daemon.create("registry", container)
     assert daemon.publisher(5001) is None
@@ -180,6 +184,7 @@ def test_the_life_of_a_container(daemon: Docker, client: FakeDockerClient) -> No
     assert there is not None
     assert there["Image"] == identity
     assert there["HostConfig"]["PortBindings"] == {"5000/tcp": [{"HostIp": "", "HostPort": "5001"}]}
+    assert (there["HostConfig"]["Memory"], there["HostConfig"]["NanoCpus"]) == (1 << 26, 500_000_000)
     assert [mount["RW"] for mount in there["Mounts"]] == [True, False]
     assert there["Config"]["Cmd"] == ["serve", "/config.yml"]
     assert daemon.publisher(5001) == "registry"
@@ -188,3 +193,22 @@ def test_the_life_of_a_container(daemon: Docker, client: FakeDockerClient) -> No
     daemon.stop("registry")
     daemon.remove("registry")
     assert daemon.container("registry") is None
+
+
+def test_a_command_in_a_container(daemon: Docker, client: FakeDockerClient) -> None:
+    client.on_execute = lambda argv: (f"{argv} and more".encode(), b"bad \xff", 3)
+    assert daemon.execute("registry", ["ls"], 5) == Execution(3, "['ls'] and more", "bad \ufffd")
+
+
+def test_a_command_that_does_not_end(daemon: Docker, client: FakeDockerClient) -> None:
+    end = threading.Event()
+    client.on_execute = lambda argv: (b"", b"", 0) if end.wait(10) else (b"", b"", 1)
+    with pytest.raises(DockerError, match=r"sleep 9 in the container registry did not end within 0\.01 s"):
+        daemon.execute("registry", ["sleep", "9"], 0.01)
+    end.set()
+
+
+def test_a_command_that_docker_refuses(daemon: Docker, client: FakeDockerClient) -> None:
+    client.refuse("exec_start", "container is paused")
+    with pytest.raises(DockerError, match="Docker refused to execute registry: container is paused"):
+        daemon.execute("registry", ["ls"], 5)

@@ -26,6 +26,32 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert not Node().exists(str(path))
 
 
+def test_modes(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    assert Node().mode(str(path)) is None
+    Node().write(str(path), "x", 0o600)
+    assert Node().mode(str(path)) == "0600"
+    Node().make_directory(str(tmp_path / "private"), 0o700)
+    assert (tmp_path / "private").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_tree_is_measured_and_removed(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    assert Node().size(str(tree)) == 0
+    Node().write(str(tree / "a" / "b"), "12345")
+    Node().write(str(tree / "c"), "12")
+    (tree / "loop").symlink_to(tree)
+    assert Node().size(str(tree / "c")) == 2
+    assert Node().size(str(tree)) == 7 + len(str(tree))
+    Node().remove_empty(str(tree))
+    assert tree.exists()
+    Node().remove_tree(str(tree))
+    Node().remove_tree(str(tree))
+    assert not tree.exists()
+    Node().remove_empty(str(tmp_path))
+    assert not tmp_path.exists()
+
+
 def test_paths_that_cannot_be(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"\xff")
@@ -34,6 +60,9 @@ def test_paths_that_cannot_be(tmp_path: Path) -> None:
         lambda: Node().write(str(tmp_path), "x"),
         lambda: Node().make_directory(str(file)),
         lambda: Node().remove(str(tmp_path)),
+        lambda: Node().remove_tree(str(file)),
+        lambda: Node().mode(f"{file}/config.yml"),
+        lambda: Node().size(f"{file}/config.yml"),
         lambda: Node().read(str(file)),
         lambda: Node().read(str(tmp_path)),
     ):

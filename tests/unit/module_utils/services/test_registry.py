@@ -6,20 +6,24 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters import tls
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.docker import Docker
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.health import HealthError
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.htpasswd import User, matches, parse
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.node import Node
-from ansible_collections.lumen.airgap.plugins.module_utils.adapters.registry import RegistryError
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
 from ansible_collections.lumen.airgap.plugins.module_utils.services.registry import (
     LABEL,
     RegistryContainer,
     Settings,
+    Tls,
     render,
 )
 from ansible_collections.lumen.airgap.tests.unit.fakes.clock import FakeClock
@@ -69,7 +73,7 @@ class World:
 
     def probe(self) -> None:
         if self.clock.time() - self.clock.start < self.answers_after:
-            raise RegistryError("not yet", "127.0.0.1:5000")
+            raise HealthError("not yet")
 
     @property
     def container(self) -> dict[str, Any]:
@@ -79,6 +83,15 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
+
+
+def config_of(world: World) -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load(world.node.read(world.settings.config_path) or "")
+    return config
+
+
+def secret_of(world: World) -> str:
+    return str(config_of(world)["http"]["secret"])
 
 
 def test_a_new_registry(world: World) -> None:
@@ -110,6 +123,10 @@ def test_the_second_run_changes_nothing(world: World) -> None:
         ("port", 5001, ["remove", "create", "start"]),
         ("log_level", "debug", AGAIN),
         ("restart_policy", "no", ["remove", "create", "start"]),
+        ("delete_enabled", False, AGAIN),
+        ("read_only", True, AGAIN),
+        ("memory", 256 * 1024 * 1024, ["remove", "create", "start"]),
+        ("cpus", 1.5, ["remove", "create", "start"]),
         ("wait_timeout", 5.0, []),
         ("archive", "/some.tar", []),
     ],
@@ -147,12 +164,14 @@ def test_a_configuration_that_somebody_edited(world: World) -> None:
     result = world.run()
     assert result["actions"] == AGAIN
     assert "level: error" in result["diff"]["before"]["config"]
-    assert world.node.read(world.settings.config_path) == render("info")
+    text = world.node.read(world.settings.config_path)
+    assert text == render(world.settings, secret_of(world))
 
 
 def test_a_run_that_was_killed_between_the_file_and_the_container(world: World) -> None:
     world.run()
-    world.node.write(world.settings.config_path, render("debug"))
+    text = render(replace(world.settings, log_level="debug"), secret_of(world))
+    world.node.write(world.settings.config_path, text, 0o600)
     result = world.run(log_level="debug")
     assert result["actions"] == ["remove", "create", "start"]
 
@@ -399,10 +418,203 @@ def test_absent_removes_a_configuration_that_was_left(world: World) -> None:
     assert (result["changed"], result["actions"]) == (True, ["remove configuration"])
 
 
-def test_the_configuration_is_the_registrys() -> None:
-    config = yaml.safe_load(render("warn"))
+def test_purge_removes_what_the_registry_stored(world: World) -> None:
+    world.run()
+    storage = Path(world.settings.storage_path)
+    blob = storage / "docker" / "registry" / "v2" / "blobs" / "data"
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(b"12345")
+    foreseen = world.run("absent", check_mode=True, purge=True)
+    assert blob.exists()
+    result = world.run("absent")
+    assert result["diff"] == foreseen["diff"]
+    assert result["diff"]["before"]["stored_bytes"] == 5
+    assert result["actions"] == foreseen["actions"] == ["remove", "remove configuration", "purge"]
+    assert not storage.exists()
+    assert not world.run("absent")["changed"]
+
+
+def test_purge_leaves_what_is_not_the_registrys(world: World) -> None:
+    storage = Path(world.settings.storage_path)
+    (storage / "docker" / "registry").mkdir(parents=True)
+    (storage / "other").touch()
+    result = world.run("absent", purge=True)
+    assert (result["changed"], result["actions"]) == (True, ["purge"])
+    assert [item.name for item in storage.iterdir()] == ["other"]
+
+
+# --- the configuration
+
+
+def test_the_configuration_is_the_registrys(world: World) -> None:
+    world.run(log_level="warn")
+    config = config_of(world)
     assert config["version"] == 0.1
     assert config["log"]["level"] == "warn"
     assert config["storage"]["filesystem"] == {"rootdirectory": "/var/lib/registry"}
-    assert config["storage"]["delete"] == {"enabled": False}
+    assert config["storage"]["delete"] == {"enabled": True}
     assert config["http"]["addr"] == ":5000"
+    assert not {"maintenance", "auth", "tls"} & {*config, *config["storage"], *config["http"]}
+    world.run(read_only=True, delete_enabled=False)
+    assert config_of(world)["storage"]["maintenance"] == {"readonly": {"enabled": True}}
+    assert config_of(world)["storage"]["delete"] == {"enabled": False}
+
+
+def test_the_secret_is_made_once_and_told_to_nobody(world: World) -> None:
+    results = [world.run()]
+    secret = secret_of(world)
+    assert re.fullmatch(r"[0-9a-f]{64}", secret)
+    results += [world.run(log_level="debug", check_mode=True), world.run(), world.run("absent")]
+    assert secret not in repr(results)
+    assert "secret: (hidden)" in results[2]["diff"]["after"]["config"]
+    world.run()
+    assert secret_of(world) != secret
+
+
+def test_the_secret_outlives_another_configuration(world: World) -> None:
+    world.run()
+    secret = secret_of(world)
+    world.run(log_level="debug")
+    assert secret_of(world) == secret
+
+
+def test_a_secret_that_is_none_is_made_again(world: World) -> None:
+    world.node.write(world.settings.config_path, "http:\n  secret: changeme\n")
+    world.run()
+    assert len(secret_of(world)) == 64
+
+
+def test_a_file_that_everybody_could_read(world: World) -> None:
+    world.run()
+    config = Path(world.settings.config_path)
+    assert config.stat().st_mode & 0o777 == 0o600
+    config.chmod(0o644)
+    foreseen = world.run(check_mode=True)
+    result = world.run()
+    # The registry has nothing of it: it goes on.
+    assert result["actions"] == foreseen["actions"] == ["write configuration"]
+    assert result["changed"]
+    assert result["diff"] == foreseen["diff"]
+    assert config.stat().st_mode & 0o777 == 0o600
+    assert not world.run()["changed"]
+
+
+def test_limits(world: World) -> None:
+    world.run(memory=64 * 1024 * 1024, cpus=0.5)
+    assert world.container["HostConfig"]["Memory"] == 64 * 1024 * 1024
+    assert world.container["HostConfig"]["NanoCpus"] == 500_000_000
+    assert world.run(memory=None, cpus=None)["actions"] == ["remove", "create", "start"]
+
+
+def test_requests_get_time_to_end(world: World) -> None:
+    world.run()
+    world.run(log_level="debug")
+    assert world.client.calls == ["stop", "remove_container", "create_container", "start"]
+    assert config_of(world)["http"]["draintimeout"] == "5s"
+
+
+# --- users
+
+
+def test_users(world: World) -> None:
+    foreseen = world.run(check_mode=True, users=(User("ci", "one"), User("alice", "two")))
+    result = world.run()
+    assert result["actions"] == foreseen["actions"] == ["write users", *NEW]
+    assert result["diff"] == foreseen["diff"]
+    file = Path(world.settings.users_path)
+    assert file == Path(world.settings.config_path).with_name("config.auth") / "htpasswd"
+    assert file.stat().st_mode & 0o777 == 0o600
+    digests = parse(file.read_text())
+    assert matches(digests["ci"], "one")
+    assert matches(digests["alice"], "two")
+    assert config_of(world)["auth"]["htpasswd"] == {"realm": "registry", "path": "/etc/distribution/auth/htpasswd"}
+    mount = next(mount for mount in world.container["Mounts"] if mount["Destination"] == "/etc/distribution/auth")
+    assert (mount["Source"], mount["RW"]) == (str(file.parent), False)
+    written = file.read_text()
+    assert not world.run(users=(User("alice", "two"), User("ci", "one")))["changed"]
+    assert file.read_text() == written
+
+
+def test_another_password_needs_no_restart(world: World) -> None:
+    world.run(users=(User("ci", "secret-one"), User("alice", "secret-two")))
+    before = parse(world.node.read(world.settings.users_path) or "")
+    foreseen = world.run(check_mode=True, users=(User("ci", "secret-one"), User("alice", "secret-three")))
+    result = world.run()
+    assert result["actions"] == foreseen["actions"] == ["write users"]
+    assert result["diff"] == foreseen["diff"]
+    assert result["diff"]["before"]["users"] == {"alice": "another password", "ci": "the password given"}
+    assert "secret-" not in repr(result)
+    after = parse(world.node.read(world.settings.users_path) or "")
+    assert after["ci"] == before["ci"]
+    assert matches(after["alice"], "secret-three")
+    assert world.client.calls == []
+    assert not world.run()["changed"]
+
+
+def test_no_users_any_more(world: World) -> None:
+    world.run(users=(User("ci", "one"),))
+    assert world.run(users=())["actions"] == [*AGAIN, "remove users"]
+    assert not Path(world.settings.users_directory).exists()
+    assert "auth" not in config_of(world)
+    assert not world.run()["changed"]
+
+
+def test_a_file_of_users_that_was_left_without_a_container(world: World) -> None:
+    world.node.write(world.settings.users_path, "ci:$2b$10$x\n")
+    assert world.run()["actions"] == [*NEW, "remove users"]
+    assert not world.run()["changed"]
+
+
+def test_absent_removes_the_users(world: World) -> None:
+    world.run(users=(User("ci", "one"),))
+    assert world.run("absent")["actions"] == ["remove", "remove configuration", "remove users"]
+    assert not world.run("absent")["changed"]
+
+
+def test_a_user_that_cannot_be(world: World, tmp_path: Path) -> None:
+    with pytest.raises(AirgapError, match="'a:b'"):
+        world.run(users=(User("a:b", "one"),))
+    assert world.client.calls == list(tmp_path.iterdir()) == []
+
+
+# --- TLS
+
+
+@pytest.fixture
+def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tls:
+    monkeypatch.setattr(tls, "check_pair", lambda certificate, key: None)
+    pair = Tls(str(tmp_path / "a.crt"), str(tmp_path / "a.key"))
+    Path(pair.certificate).write_text("one")
+    return pair
+
+
+def test_tls(world: World, pair: Tls) -> None:
+    foreseen = world.run(check_mode=True, tls=pair)
+    result = world.run()
+    assert result["diff"] == foreseen["diff"]
+    assert config_of(world)["http"]["tls"] == {
+        "certificate": "/etc/distribution/tls/registry.crt",
+        "key": "/etc/distribution/tls/registry.key",
+        "minimumtls": "tls1.2",
+    }
+    mounts = {mount["Destination"]: (mount["Source"], mount["RW"]) for mount in world.container["Mounts"]}
+    assert mounts["/etc/distribution/tls/registry.crt"] == (pair.certificate, False)
+    assert mounts["/etc/distribution/tls/registry.key"] == (pair.key, False)
+    assert not world.run()["changed"]
+    assert world.run(tls=None)["actions"] == AGAIN
+
+
+def test_another_certificate_in_the_same_place(world: World, pair: Tls) -> None:
+    world.run(tls=pair)
+    Path(pair.certificate).write_text("two")
+    result = world.run()
+    assert result["actions"] == ["remove", "create", "start"]
+    assert result["diff"]["before"]["certificate"] != result["diff"]["after"]["certificate"]
+    assert not world.run()["changed"]
+
+
+def test_a_certificate_that_is_no_good_changes_nothing(world: World, tmp_path: Path) -> None:
+    world.run()
+    with pytest.raises(AirgapError, match=r"none\.crt cannot be read"):
+        world.run(tls=Tls(str(tmp_path / "none.crt"), str(tmp_path / "none.key")))
+    assert world.client.calls == []
