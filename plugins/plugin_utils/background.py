@@ -42,8 +42,7 @@ PATIENCE = 30.0
 # Of the first one also: the command, and "input" when the command reads its input, which must be here before the
 # connection ends. It goes through a variable, since a module that is piped in may hold secrets that no disk should.
 _START = r"""
-umask 077
-mkdir "$1" || exit
+(umask 077 && mkdir "$1") || exit
 job='(eval "$2") >"$1/out" 2>"$1/err"; echo $? >"$1/ended" && mv "$1/ended" "$1/code"'
 if [ "$6" = input ]; then
     input=$(cat)
@@ -248,6 +247,9 @@ class BackgroundAction(ActionBase):
     The module has the options PROGRESS_OPTIONS and writes its lines with ``progress_to``. What the module returns is
     the result of the task, with nothing added. Without anything to print (check mode, ``quiet``, ``no_log``, or a task
     with ``async``) the module runs as any other.
+
+    The job ends with the task: by its ``timeout``, an interrupted or dead ansible-playbook, an error here. A node that
+    cannot be reached at that moment keeps it until it ends by itself; the next run goes on from what it has left.
     """
 
     TRANSFERS_FILES = False

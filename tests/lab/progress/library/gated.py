@@ -1,4 +1,3 @@
-#!/usr/bin/python
 # Copyright: the lumen.airgap maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -29,6 +28,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     gates = module.params["gates"]
+    mask = os.umask(0o022)
+    os.umask(mask)
     progress = progress_to(module.params["progress_path"])
     with open(os.path.join(gates, "pid"), "w", encoding="ascii") as file:
         file.write(str(os.getpid()))
@@ -47,6 +48,8 @@ def main() -> None:
         check=module.check_mode,
         said=f"the password is {module.params['password']}",
         home=os.environ["HOME"],
+        directory=os.getcwd(),
+        umask=mask,
         diff={"before": "", "after": "größe\n"},
     )
 
