@@ -77,3 +77,9 @@ REGISTRY_OPTIONS: dict[str, Any] = {
         },
     },
 }
+
+#: Fragment ``lumen.airgap.progress``. The action of the module prints what is written to progress_path, unless quiet.
+PROGRESS_OPTIONS: dict[str, Any] = {
+    "progress_path": {"type": "path"},
+    "quiet": {"type": "bool", "default": False},
+}
