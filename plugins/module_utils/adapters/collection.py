@@ -49,14 +49,18 @@ def build(checkout: str, target: str, runner: Runner = run) -> str:
 
 
 def _repack(source: str, target: str) -> None:
-    with tarfile.open(source) as old, open(target, "wb") as file:
-        with gzip.GzipFile("", "wb", 6, file, mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as new:
-            for member in sorted(old.getmembers(), key=lambda member: member.name):
-                member.mtime = 0
-                member.uid = member.gid = 0
-                member.uname = member.gname = ""
-                member.pax_headers = {}
-                new.addfile(member, old.extractfile(member) if member.isfile() else None)
+    with (
+        tarfile.open(source) as old,
+        open(target, "wb") as file,
+        gzip.GzipFile("", "wb", 6, file, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w") as new,
+    ):
+        for member in sorted(old.getmembers(), key=lambda member: member.name):
+            member.mtime = 0
+            member.uid = member.gid = 0
+            member.uname = member.gname = ""
+            member.pax_headers = {}
+            new.addfile(member, old.extractfile(member) if member.isfile() else None)
 
 
 def _galaxy() -> str:

@@ -144,8 +144,9 @@ class Wheels:
         try:
             return self._run(argv, environment, timeout)
         except subprocess.TimeoutExpired:
+            name = os.path.basename(argv[0])
             raise WheelError(
-                f"{_target(source)}: {os.path.basename(argv[0])} was not done after {timeout:.0f} s: does the index answer?"
+                f"{_target(source)}: {name} was not done after {timeout:.0f} s. Does the package index answer?"
             ) from None
         except OSError as error:
             raise WheelError(f"{argv[0]} cannot be run: {error.strerror}") from error

@@ -172,6 +172,12 @@ def qualified(text: str) -> Reference:
     return reference
 
 
+def discovered(discovery: Discovery, reference: str) -> ImageSource:
+    """The image that a manifest names; its name in the bundle is the reference without the registry."""
+    name = check_image_name(default_name(_named(discovery.origin, reference)))
+    return ImageSource(discovery.origin, reference, name, discovery.where, platforms=discovery.platforms)
+
+
 def default_name(reference: Reference) -> str:
     """``repository:tag`` of the bundle for an image that is not given a name; a digest alone becomes a tag."""
     return f"{reference.repository}:{reference.tag or str(reference.digest).replace(':', '-')}"
