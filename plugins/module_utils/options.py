@@ -66,6 +66,12 @@ PROMETHEUS_OPTIONS: dict[str, Any] = {
     },
 }
 
+_REGISTRY_ACCESS: dict[str, Any] = {
+    "ca_path": {"type": "path"},
+    "username": {"type": "str"},
+    "password": {"type": "str", "no_log": True},
+}
+
 #: Fragment ``lumen.airgap.registry``.
 REGISTRY_OPTIONS: dict[str, Any] = {
     "registry": {
@@ -74,7 +80,24 @@ REGISTRY_OPTIONS: dict[str, Any] = {
         "options": {
             "host": {"type": "str", "default": "192.168.2.2:5000"},
             "scheme": {"type": "str", "choices": ["http", "https"], "default": "http"},
+            **_REGISTRY_ACCESS,
         },
+        "required_together": [("username", "password")],
+    },
+}
+
+#: Fragment ``lumen.airgap.registry.sources``: how the registries that images come from are spoken to.
+SOURCE_REGISTRIES_OPTIONS: dict[str, Any] = {
+    "registries": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "host": {"type": "str", "required": True},
+            "scheme": {"type": "str", "choices": ["http", "https"], "default": "https"},
+            **_REGISTRY_ACCESS,
+        },
+        "required_together": [("username", "password")],
     },
 }
 

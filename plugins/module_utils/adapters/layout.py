@@ -2,23 +2,27 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An OCI image layout in a directory: every byte that is read is checked against its digest and size."""
+"""An OCI image layout in a directory or a bundle: every byte that is read is checked against its digest and size."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import TracebackType
 from typing import Any, BinaryIO
 
 from ..engines.oci import image
 from ..engines.oci.image import Descriptor
 from ..errors import AirgapError
+from .store import DirectoryStore, Store
 
 # The limit that registries put on a manifest (distribution, registry/handlers/manifests.go).
 MANIFEST_LIMIT = 4 * 1024 * 1024
+
+
+#: Bytes. An index.json has some 300 for each image.
+INDEX_LIMIT = 16 * 1024 * 1024
 
 
 class LayoutError(AirgapError):
@@ -26,21 +30,29 @@ class LayoutError(AirgapError):
 
 
 class Layout:
-    """``path`` is the directory that holds ``index.json`` and ``blobs/``."""
+    """``path`` is what holds ``index.json`` and ``blobs/``: a directory, unless ``store`` says otherwise.
 
-    def __init__(self, path: str) -> None:
+    ``absent`` are digests of configs and layers that are known not to be there, as in a delta.
+    """
+
+    def __init__(self, path: str, store: Store | None = None, absent: Collection[str] = ()) -> None:
         self.path = path
+        # A layout that a user names is trusted to be built of links; what comes from outside gets its own store.
+        self._store: Store = store or DirectoryStore(path, links=True)
+        self._absent = absent
 
     def index(self) -> Any:
         """The parsed index.json."""
-        path = os.path.join(self.path, "index.json")
+        size = self._store.size("index.json")
+        if size is None:
+            raise LayoutError(f"{self.path} is not an OCI layout: it has no index.json")
+        if size > INDEX_LIMIT:
+            raise LayoutError(f"{self.path}/index.json has {size} bytes, more than {INDEX_LIMIT}")
         try:
-            with open(path, "rb") as file:
-                return json.loads(file.read())
-        except FileNotFoundError:
-            raise LayoutError(f"{self.path} is not an OCI layout: it has no index.json") from None
+            with self._store.open("index.json") as file:
+                return json.loads(file.read(size))
         except (OSError, ValueError) as error:
-            raise LayoutError(f"{path} cannot be read: {error}") from error
+            raise LayoutError(f"{self.path}/index.json cannot be read: {error}") from error
 
     def manifest(self, item: Descriptor) -> bytes:
         """The bytes of a manifest or index, verified."""
@@ -70,21 +82,24 @@ class Layout:
 
     def open(self, item: Descriptor) -> VerifyingReader:
         """Open a blob or manifest for one reading from start to end."""
+        if item.digest in self._absent:
+            raise LayoutError(
+                f"{item.digest} ({item.media_type}) was left out of {self.path}, and the registry does not have it: "
+                "build a full bundle, or one against a fresh inventory"
+            )
         self._check_size(item)
-        return VerifyingReader(open(self._path(item), "rb"), item, self._path(item))
+        return VerifyingReader(self._store.open(_name(item)), item, f"{self.path}/{_name(item)}")
 
     def _check_size(self, item: Descriptor) -> None:
-        try:
-            size = os.stat(self._path(item)).st_size
-        except OSError as error:
-            raise LayoutError(
-                f"{item.digest} ({item.media_type}) is missing in {self.path}: {error.strerror}"
-            ) from error
+        if item.digest in self._absent:
+            return
+        size = self._store.size(_name(item))
+        if size is None:
+            raise LayoutError(f"{item.digest} ({item.media_type}) is missing in {self.path}: copy it again")
         if size != item.size:
-            raise LayoutError(f"{self._path(item)} has {size} bytes, its descriptor says {item.size}: copy it again")
-
-    def _path(self, item: Descriptor) -> str:
-        return os.path.join(self.path, "blobs", *item.digest.split(":"))
+            raise LayoutError(
+                f"{self.path}/{_name(item)} has {size} bytes, its descriptor says {item.size}: copy it again"
+            )
 
 
 class VerifyingReader:
@@ -132,3 +147,7 @@ class VerifyingReader:
         found = f"{self._hash.name}:{self._hash.hexdigest()}"
         if found != self._item.digest:
             raise LayoutError(f"{self._name} is corrupt: its content is {found}. Nothing of it was published")
+
+
+def _name(item: Descriptor) -> str:
+    return "/".join(("blobs", *item.digest.split(":")))

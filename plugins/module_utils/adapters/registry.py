@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import traceback
 from typing import Any, Callable, NamedTuple
 from urllib.parse import urlencode, urljoin
@@ -59,9 +60,18 @@ class Registry:
     """One session with one registry. ``host`` is ``name:port``, ``scheme`` http or https."""
 
     def __init__(
-        self, host: str, scheme: str = "http", session: Any = None, read_timeout: float = READ_TIMEOUT
+        self,
+        host: str,
+        scheme: str = "http",
+        session: Any = None,
+        read_timeout: float = READ_TIMEOUT,
+        *,
+        ca_path: str | None = None,
+        login: tuple[str, str] | None = None,
     ) -> None:
         self.host = host
+        self._ca = ca_path or True
+        self._login = login
         self._timeout = (min(CONNECT_TIMEOUT, read_timeout), read_timeout)
         self._base = f"{scheme}://{host}"
         self._session = session or requests.Session()
@@ -75,7 +85,12 @@ class Registry:
             host = references.check_host(options["host"])
         except references.InvalidReferenceError as error:
             raise AirgapError(str(error)) from error
-        registry = cls(host, options["scheme"], session)
+        ca_path = options.get("ca_path")
+        if ca_path and not os.path.isfile(ca_path):
+            raise AirgapError(f"the CA file of the registry {host} is not there: {ca_path}")
+        username = options.get("username")
+        login = (username, options.get("password") or "") if username else None
+        registry = cls(host, options["scheme"], session, ca_path=ca_path, login=login)
         registry.ping()
         return registry
 

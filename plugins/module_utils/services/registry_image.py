@@ -259,15 +259,22 @@ def publish(
     registry: Registry,
     connect_docker: Callable[[], Docker],
     check_mode: bool = False,
+    *,
+    open_layout: Callable[[str], Layout] = Layout,
+    inventory: Inventory | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+    workers: int = 4,
 ) -> dict[str, Any]:
     """Bring a list of images into a registry.
 
-    ``images`` has the shape of the module's option. Everything is looked up and every refusal raised (AirgapError)
+    ``images`` has the shape of the module's option. ``open_layout`` opens the layout at a path. ``inventory`` may name
+    blobs that repositories of this registry are known to have: those are mounted. ``progress`` is called with a line
+    for each step. ``workers`` is how many requests are under way at once. Everything is looked up and every refusal raised (AirgapError)
     before the first byte is written. Returns ``changed``, ``images`` (one result each, in order) and ``diff``.
     """
-    deliveries = _deliveries(images, registry, connect_docker)
+    deliveries = _deliveries(images, registry, connect_docker, open_layout)
     _check_batch(deliveries, registry.host)
-    inventory = Inventory()
+    inventory = Inventory() if inventory is None else inventory
     for delivery in deliveries:
         delivery.plan(inventory)
     if not check_mode:
@@ -339,7 +346,10 @@ def _labels(manifest: Manifest, repository: str, registry: Registry) -> dict[str
 
 
 def _deliveries(
-    images: Sequence[dict[str, Any]], registry: Registry, connect_docker: Callable[[], Docker]
+    images: Sequence[dict[str, Any]],
+    registry: Registry,
+    connect_docker: Callable[[], Docker],
+    open_layout: Callable[[str], Layout],
 ) -> list[Delivery]:
     docker: Docker | None = None
     deliveries: list[Delivery] = []
@@ -350,7 +360,7 @@ def _deliveries(
             docker = docker or connect_docker()
             deliveries.append(DaemonDelivery(*common, docker, source["daemon"]))
         else:
-            deliveries.append(LayoutDelivery(*common, Layout(source["layout"]), source.get("ref")))
+            deliveries.append(LayoutDelivery(*common, open_layout(source["layout"]), source.get("ref")))
     return deliveries
 
 

@@ -7,10 +7,13 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters import layout as module
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.layout import Layout, LayoutError
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.store import TarStore
 from ansible_collections.lumen.airgap.plugins.module_utils.engines.oci.image import Descriptor
 from ansible_collections.lumen.airgap.tests.unit.fakes.layout import LayoutBuilder
 from ansible_collections.lumen.airgap.tests.unit.fakes.registry import digest_of
@@ -47,7 +50,7 @@ def test_an_index_that_is_not_json(builder: LayoutBuilder) -> None:
 def test_a_missing_layer_is_named(builder: LayoutBuilder) -> None:
     builder.add("app", builder.manifest([b"layer"]))
     builder.file(digest_of(b"layer")).unlink()
-    with pytest.raises(LayoutError, match=f"{digest_of(b'layer')} .* is missing in .*No such file"):
+    with pytest.raises(LayoutError, match=f"{digest_of(b'layer')} .* is missing in .*: copy it again"):
         layout(builder).image("app")
 
 
@@ -94,6 +97,43 @@ def test_a_reader_hands_out_everything_but_the_end_of_a_corrupt_blob(builder: La
         assert reader.read(5) == b"01234"
         with pytest.raises(LayoutError, match="is corrupt"):
             reader.read(5)
+
+
+def test_an_index_without_limit_is_not_read(builder: LayoutBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
+    builder.add("app", builder.manifest([b"layer"]))
+    monkeypatch.setattr(module, "INDEX_LIMIT", 10)
+    with pytest.raises(LayoutError, match=r"index\.json has \d+ bytes, more than 10"):
+        layout(builder).index()
+
+
+def test_blobs_may_be_links_where_a_user_names_the_layout(builder: LayoutBuilder, tmp_path: Path) -> None:
+    builder.add("app", builder.manifest([b"layer"]))
+    builder.blobs.rename(tmp_path / "shared")
+    builder.blobs.symlink_to(tmp_path / "shared")
+    assert len(layout(builder).image("app").blobs) == 2
+
+
+def test_a_layout_is_read_through_a_tar(builder: LayoutBuilder, tmp_path: Path) -> None:
+    manifest = builder.manifest([b"layer"])
+    builder.add("app", manifest)
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        tar.add(builder.path, "./")
+    with TarStore([str(tmp_path / "x.tar")]) as store:
+        found = Layout("bundle", store)
+        (config, layer) = found.image("app").blobs
+        with found.open(layer) as reader:
+            assert reader.read() == b"layer"
+        assert found.parsed(found.image("app").root)["config"]["digest"] == config.digest
+
+
+def test_what_a_delta_leaves_out_is_no_fault_until_it_is_read(builder: LayoutBuilder) -> None:
+    builder.add("app", builder.manifest([b"layer"]))
+    builder.file(digest_of(b"layer")).unlink()
+    delta = Layout(str(builder.path), absent={digest_of(b"layer")})
+    (_config, layer) = delta.image("app").blobs
+    assert layer.digest == digest_of(b"layer")
+    with pytest.raises(LayoutError, match=r"was left out .* build a full bundle"):
+        delta.open(layer)
 
 
 def test_a_file_that_shrinks_while_it_is_read(builder: LayoutBuilder) -> None:
