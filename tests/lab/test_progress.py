@@ -119,16 +119,16 @@ def test_lines_are_seen_while_the_module_works(site: Callable[[str], Site]) -> N
 
 
 def test_whatever_ends_the_task_ends_the_module(site: Callable[[str], Site]) -> None:
-    """Signals to ansible-playbook, its death without a word, and the timeout of the task; all at the same time."""
+    """Signals to ansible-playbook, its death without a word, and the timeout of the task."""
     numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGKILL}
     sites = {number: site(number.name) for number in numbers}
     late = site("late")
     late_run = late.play(steps=["never"], task_timeout=5)
+    wait_for(late_run, "working on never")
     runs = {number: one.play(steps=["never"]) for number, one in sites.items()}
     for number, running in runs.items():
         wait_for(running, "working on never")
         running.send_signal(number)
-    wait_for(late_run, "working on never")
     for number, one in sites.items():
         eventually(f"{number.name} ends the module", one.module_has_ended)
         eventually(f"{number.name} leaves nothing behind", one.is_tidy)
