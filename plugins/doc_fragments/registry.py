@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Fragments ``lumen.airgap.registry`` and ``lumen.airgap.registry.docker``."""
+    """Fragments ``lumen.airgap.registry``, ``lumen.airgap.registry.sources`` and ``lumen.airgap.registry.docker``."""
 
     DOCUMENTATION = r"""
 options:
@@ -25,10 +25,49 @@ options:
         type: str
         choices: [http, https]
         default: http
+      ca_path:
+        description: PEM file of the CAs that may have signed the registry's certificate. Without it, the machine's.
+        type: path
+      username:
+        description: User to log in as. Together with O(registry.password).
+        type: str
+      password:
+        description: Password of O(registry.username).
+        type: str
 requirements:
   - requests (Python library)
 notes:
   - Proxies of the process' environment are not used, the registry is asked directly.
+"""
+
+    SOURCES = r"""
+options:
+  registries:
+    description:
+      - How registries that images come from are spoken to.
+      - One that is not named here is asked over HTTPS, with the machine's CAs and without a user.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      host:
+        description: Address of the registry, as it stands in the references of its images.
+        type: str
+        required: true
+      scheme:
+        description: How the registry is spoken to.
+        type: str
+        choices: [http, https]
+        default: https
+      ca_path:
+        description: PEM file of the CAs that may have signed the registry's certificate. Without it, the machine's.
+        type: path
+      username:
+        description: User to log in as. Together with O(registries[].password).
+        type: str
+      password:
+        description: Password of O(registries[].username).
+        type: str
 """
 
     DOCKER = r"""

@@ -66,6 +66,12 @@ PROMETHEUS_OPTIONS: dict[str, Any] = {
     },
 }
 
+_REGISTRY_ACCESS: dict[str, Any] = {
+    "ca_path": {"type": "path"},
+    "username": {"type": "str"},
+    "password": {"type": "str", "no_log": True},
+}
+
 #: Fragment ``lumen.airgap.registry``.
 REGISTRY_OPTIONS: dict[str, Any] = {
     "registry": {
@@ -74,6 +80,29 @@ REGISTRY_OPTIONS: dict[str, Any] = {
         "options": {
             "host": {"type": "str", "default": "192.168.2.2:5000"},
             "scheme": {"type": "str", "choices": ["http", "https"], "default": "http"},
+            **_REGISTRY_ACCESS,
         },
+        "required_together": [("username", "password")],
     },
+}
+
+#: Fragment ``lumen.airgap.registry.sources``: how the registries that images come from are spoken to.
+SOURCE_REGISTRIES_OPTIONS: dict[str, Any] = {
+    "registries": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "host": {"type": "str", "required": True},
+            "scheme": {"type": "str", "choices": ["http", "https"], "default": "https"},
+            **_REGISTRY_ACCESS,
+        },
+        "required_together": [("username", "password")],
+    },
+}
+
+#: Fragment ``lumen.airgap.progress``. The action of the module prints what is written to progress_path, unless quiet.
+PROGRESS_OPTIONS: dict[str, Any] = {
+    "progress_path": {"type": "path"},
+    "quiet": {"type": "bool", "default": False},
 }
