@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from ...adapters.docker import Docker
 from ...adapters.registry import Registry
+from ...adapters.registry_storage import RegistryStorage
+from ...adapters.upload_journal import UploadJournal
 from ...engines.bundle.manifest import AbsentBlob, BundleImage
 from ...engines.oci.image import Image
 from ...engines.oci.plan import Inventory
@@ -22,10 +25,15 @@ from .verify import Bundle
 
 @dataclass
 class ImageImport:
-    """``plan`` asks the registry what it lacks, ``deliver`` sends that. ``force`` also replaces release tags."""
+    """``plan`` asks the registry what it lacks, ``deliver`` sends that.
+
+    ``force`` also replaces release tags, and mends blobs that are damaged in ``storage_path``, where the registry keeps
+    its data (which may be on another machine).
+    """
 
     registry: Registry
     force: bool = False
+    storage_path: str | None = None
     progress: Callable[[str], None] = lambda line: None
     result: dict[str, Any] = field(default_factory=dict, init=False)
     _known: list[tuple[str, str]] = field(default_factory=list, init=False)
@@ -47,11 +55,12 @@ class ImageImport:
         if absent:
             for item in bundle.manifest.images:
                 self._find_base(bundle, item, images[item.name], absent)
-        self._publish(bundle, check_mode=True)
+        self._publish(bundle, None)
 
-    def deliver(self, bundle: Bundle) -> None:
-        """Send what ``plan`` found lacking; ``result`` becomes what really happened."""
-        self._publish(bundle, check_mode=False)
+    def deliver(self, bundle: Bundle, uploads: str) -> None:
+        """Send what ``plan`` found lacking; ``result`` becomes what really happened. The directory ``uploads``
+        remembers what is under way, for the run after a killed one."""
+        self._publish(bundle, UploadJournal(uploads))
 
     def _find_base(self, bundle: Bundle, item: BundleImage, image: Image, absent: Mapping[str, AbsentBlob]) -> None:
         """Where the registry has the absent blobs of an image, so that they are mounted from there."""
@@ -75,7 +84,7 @@ class ImageImport:
                 )
             self._known.append((holder, blob.digest))
 
-    def _publish(self, bundle: Bundle, check_mode: bool) -> None:
+    def _publish(self, bundle: Bundle, journal: UploadJournal | None) -> None:
         layout = bundle.layout()
         inventory = Inventory()
         for repository, digest in self._known:
@@ -84,11 +93,16 @@ class ImageImport:
             [self._entry(bundle, item) for item in bundle.manifest.images],
             self.registry,
             _no_docker,
-            check_mode,
+            check_mode=journal is None,
             open_layout=lambda path: layout,
             inventory=inventory,
             progress=self.progress,
+            journal=journal,
+            storage=RegistryStorage(str(self.storage_path)) if self.force and self._has_storage() else None,
         )
+
+    def _has_storage(self) -> bool:
+        return self.storage_path is not None and os.path.isdir(os.path.join(self.storage_path, "docker", "registry"))
 
     def _entry(self, bundle: Bundle, item: BundleImage) -> dict[str, Any]:
         return {

@@ -34,8 +34,7 @@ STATE_PATH = "/var/lib/lumen-airgap/bundles"
 @dataclass(frozen=True)
 class Request:
     """What is asked for: ``path`` of the bundle, ``allowed_signers`` (path or content), ``signer`` a pattern of who may
-    have signed, ``name`` the bundle that is expected, ``by`` who imports, ``storage_path`` where the registry keeps its
-    data, when that is on this machine."""
+    have signed, ``name`` the bundle that is expected, ``by`` who imports."""
 
     path: str
     allowed_signers: str
@@ -44,7 +43,6 @@ class Request:
     state_path: str = STATE_PATH
     force: bool = False
     by: str = ""
-    storage_path: str | None = None
 
 
 def verified(request: Request, progress: Callable[[str], None], clock: Clock) -> dict[str, Any]:
@@ -146,7 +144,7 @@ class _Run:
             state.write_journal(Journal(bundle.sha256, self._started))
         self._write_files()
         if self._images is not None:
-            self._images.deliver(bundle)
+            self._images.deliver(bundle, state.uploads)
         if self._files.changed:
             state.swap_content()
         if self._images is not None:
@@ -165,16 +163,13 @@ class _Run:
         needs = [space.Need(self._state.path, self._files.bytes_to_write, "files")]
         if self._archive is not None:
             needs.append(space.Need(self._state.path, self._archive.bytes_to_write, "the registry's image"))
-        if self._images is not None and self._measurable():
-            needs.append(space.Need(str(self._request.storage_path), self._images.bytes_to_send, "images"))
+        if self._images is not None:
+            storage = self._images.storage_path
+            if storage and os.path.isdir(storage):
+                needs.append(space.Need(storage, self._images.bytes_to_send, "images"))
+            else:
+                self._progress(f"the registry's storage {storage} is not on this machine: its free space is not known")
         return needs
-
-    def _measurable(self) -> bool:
-        path = self._request.storage_path
-        if path and os.path.isdir(path):
-            return True
-        self._progress(f"the registry's storage {path} is not on this machine: its free space is not known")
-        return False
 
     def _entry(self, reasons: tuple[str, ...]) -> Imported:
         manifest = self._bundle.manifest

@@ -55,6 +55,7 @@ class State:
         self.content = os.path.join(self.path, "content")
         self.staged = os.path.join(self.path, "content.new")
         self.retired = os.path.join(self.path, "content.old")
+        self.uploads = os.path.join(self.path, "uploads")
         self.registry_archive = os.path.join(self.path, "registry.tar")
         self._history = os.path.join(self.path, "history.json")
         self._journal = os.path.join(self.path, "journal.json")
@@ -96,6 +97,7 @@ class State:
         """The run has come to its end: nothing is left of it, nor of one that was killed."""
         remove_tree(self.staged)
         remove_tree(self.retired)
+        remove_tree(self.uploads)
         _unlink(self._journal)
 
     # --- the archive of the registry's image ------------------------------------------------------------------------

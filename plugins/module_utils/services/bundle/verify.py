@@ -159,7 +159,7 @@ def _head(store: Store, name: str, limit: int) -> bytes:
     if size > limit:
         raise VerificationError(f"{store.where}: {name} has {size} bytes, more than the {limit} that are read")
     with store.open(name) as file:
-        return file.read(limit)
+        return file.read(size)
 
 
 def _check_size(bundle: Bundle, file: BundleFile) -> None:

@@ -67,11 +67,13 @@ class Inside:
         self.lines.clear()
         return importing.bring_in(self.request(path, **options), self.lines.append, self.clock, check_mode)
 
-    def bring_in(self, path: Path, check_mode: bool = False, **options: Any) -> dict[str, Any]:
+    def bring_in(
+        self, path: Path, check_mode: bool = False, storage_path: str | None = None, **options: Any
+    ) -> dict[str, Any]:
         self.lines.clear()
         self.fake.requests.clear()
         registry = Registry(HOST, session=self.fake.session())
-        images = ImageImport(registry, bool(options.get("force")), self.lines.append)
+        images = ImageImport(registry, bool(options.get("force")), storage_path, self.lines.append)
         return importing.bring_in(self.request(path, **options), self.lines.append, self.clock, check_mode, images)
 
 

