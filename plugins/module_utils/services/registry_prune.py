@@ -101,12 +101,11 @@ class Removal:
             return
         contents = Contents.read(self.registry, self.repository, workers)
         try:
-            found_of_it = prune.plan_digest(self.digest, contents.tags, contents.children, self.force)
+            self.deletion = prune.plan_digest(self.digest, contents.tags, contents.children, self.force)
         except prune.KeptError as error:
             raise AirgapError(
                 f"{self.registry.host}/{self.repository}@{self.digest} is not deleted: {error}"
             ) from error
-        self.deletion = found_of_it._replace(manifests=(self.digest,))
         self.had = contents.tags
 
     def deliver(self) -> None:
