@@ -19,7 +19,7 @@ from ...engines.bundle.manifest import AbsentBlob, BundleImage
 from ...engines.oci.image import Image
 from ...engines.oci.plan import Inventory
 from ...errors import AirgapError
-from ..registry_image import publish
+from ..registry_image import WORKERS, publish
 from .verify import Bundle
 
 
@@ -28,12 +28,13 @@ class ImageImport:
     """``plan`` asks the registry what it lacks, ``deliver`` sends that.
 
     ``force`` also replaces release tags, and mends blobs that are damaged in ``storage_path``, where the registry keeps
-    its data (which may be on another machine).
+    its data (which may be on another machine). ``workers`` is how many requests are under way at once.
     """
 
     registry: Registry
     force: bool = False
     storage_path: str | None = None
+    workers: int = WORKERS
     progress: Callable[[str], None] = lambda line: None
     result: dict[str, Any] = field(default_factory=dict, init=False)
     _known: list[tuple[str, str]] = field(default_factory=list, init=False)
@@ -97,6 +98,7 @@ class ImageImport:
             open_layout=lambda path: layout,
             inventory=inventory,
             progress=self.progress,
+            workers=self.workers,
             journal=journal,
             storage=RegistryStorage(str(self.storage_path)) if self.force and self._has_storage() else None,
         )

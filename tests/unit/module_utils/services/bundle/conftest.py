@@ -73,7 +73,7 @@ class Inside:
         self.lines.clear()
         self.fake.requests.clear()
         registry = Registry(HOST, session=self.fake.session())
-        images = ImageImport(registry, bool(options.get("force")), storage_path, self.lines.append)
+        images = ImageImport(registry, bool(options.get("force")), storage_path, 1, self.lines.append)
         return importing.bring_in(self.request(path, **options), self.lines.append, self.clock, check_mode, images)
 
 
