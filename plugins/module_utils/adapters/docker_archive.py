@@ -62,19 +62,27 @@ class _Layer(NamedTuple):
     blob: Future[Blob]
 
 
-def convert(chunks: Iterable[bytes], cache: BlobCache, progress: Callable[[int], None]) -> list[SavedImage]:
-    """Read a whole archive. ``progress`` is given the bytes read so far. Raises ArchiveError; the blobs that were
-    finished by then stay in the cache."""
-    stream = _Stream(chunks, progress)
+def convert(archives: Iterable[Iterable[bytes]], cache: BlobCache, progress: Callable[[int], None]) -> list[SavedImage]:
+    """Read whole archives, one after the other, each in chunks. ``progress`` is given the bytes read so far, of all.
+
+    Raises ArchiveError; the blobs that were finished by then stay in the cache.
+    """
     scratch = cache.scratch()
+    read = 0
     with ThreadPoolExecutor(WORKERS) as pool:
-        reader = _Reader(cache, scratch, pool)
+        layers = _Layers(cache, scratch, pool)
+        readers = []
         try:
-            with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|", bufsize=_CHUNK) as archive:
-                for member in archive:
-                    reader.take(archive, member)
-            return reader.images()
-        except (tarfile.TarError, EOFError, zlib.error) as error:
+            for chunks in archives:
+                stream = _Stream(chunks, lambda done, before=read: progress(before + done))  # type: ignore[misc]
+                reader = _Reader(cache, layers)
+                with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|", bufsize=_CHUNK) as archive:
+                    for member in archive:
+                        reader.take(archive, member)
+                readers.append(reader)
+                read += stream.done
+            return [item for reader in readers for item in reader.images()]
+        except (tarfile.TarError, EOFError) as error:
             raise ArchiveError(f"the images that Docker sends are cut off or no archive: {error}. Run again") from error
         except OSError as error:
             raise ArchiveError(f"layers cannot be kept in {cache.path}: {error}") from error
@@ -89,7 +97,7 @@ class _Stream:
     def __init__(self, chunks: Iterable[bytes], progress: Callable[[int], None]) -> None:
         self._chunks = iter(chunks)
         self._rest = memoryview(b"")
-        self._read = 0
+        self.done = 0
         self._progress = progress
 
     def read(self, size: int) -> bytes:
@@ -101,78 +109,25 @@ class _Stream:
                 if chunk is None:
                     break
                 self._rest = memoryview(chunk)
-                self._read += len(chunk)
-                self._progress(self._read)
+                self.done += len(chunk)
+                self._progress(self.done)
             parts.append(self._rest[:wanted])
             self._rest = self._rest[wanted:]
             wanted -= len(parts[-1])
         return b"".join(parts)
 
 
-class _Reader:
+class _Layers:
+    """Turns layers into blobs of the cache, in the background. One that comes under two names is compressed once."""
+
     def __init__(self, cache: BlobCache, scratch: str, pool: ThreadPoolExecutor) -> None:
         self._cache = cache
         self._scratch = scratch
         self._pool = pool
         self._count = itertools.count()
-        self._documents: dict[str, bytes] = {}
-        self._layers: dict[str, _Layer] = {}
-        self._links: dict[str, str] = {}
-        # The same layer under two names is compressed once.
         self._blobs: dict[str, Future[Blob]] = {}
 
-    def take(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-        """Read one member of the archive."""
-        name = _inside(member.name, member.name)
-        if member.issym():
-            self._links[name] = _inside(posixpath.join(posixpath.dirname(name), member.linkname), name)
-        elif member.islnk():
-            self._links[name] = _inside(member.linkname, name)
-        elif member.isfile():
-            file = cast("IO[bytes]", archive.extractfile(member))
-            head = file.read(512)
-            if name.endswith("/layer.tar") or _is_layer(name, head):
-                self._layers[name] = self._layer(head, file)
-            elif name.endswith(".json") or name.startswith("blobs/"):
-                if member.size > DOCUMENT_LIMIT:
-                    raise ArchiveError(f"{name} in Docker's archive has {member.size} bytes: that is no document")
-                self._documents[name] = head + file.read()
-        elif not member.isdir():
-            raise ArchiveError(f"{name} in Docker's archive is neither a file nor a link")
-
-    def images(self) -> list[SavedImage]:
-        """The images that manifest.json names."""
-        listed = self._parsed("manifest.json")
-        if not isinstance(listed, list):
-            raise ArchiveError("Docker's archive has a manifest.json that is no list")
-        return [self._image(entry) for entry in listed]
-
-    def _image(self, entry: Any) -> SavedImage:
-        try:
-            name, layer_names = entry["Config"], entry["Layers"]
-            config = self._documents[self._resolved(name)]
-            layers = [self._layers[self._resolved(layer)] for layer in layer_names]
-            diffs = json.loads(config)["rootfs"]["diff_ids"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArchiveError(f"Docker's archive lacks what its manifest.json names: {error}") from error
-        # A layer that came compressed is not unpacked to be hashed: its digest is not the one of its content.
-        if len(layers) != len(diffs) or any(
-            not layer.suffix and layer.digest != diff for layer, diff in zip(layers, diffs)
-        ):
-            raise ArchiveError(f"the layers of {entry.get('RepoTags')} in Docker's archive are not those of its config")
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": image.OCI_MANIFEST,
-            "config": _descriptor(CONFIG, self._cache.put(config)),
-            "layers": [_descriptor(LAYER + (layer.suffix or "+gzip"), layer.blob.result()) for layer in layers],
-        }
-        blob = self._cache.put(json.dumps(manifest, separators=(",", ":")).encode())
-        identity = f"sha256:{hashlib.sha256(config).hexdigest()}"
-        return SavedImage(
-            identity, tuple(entry.get("RepoTags") or ()), Descriptor(image.OCI_MANIFEST, blob.digest, blob.size)
-        )
-
-    def _layer(self, head: bytes, file: IO[bytes]) -> _Layer:
+    def take(self, head: bytes, file: IO[bytes]) -> _Layer:
         """Write a layer down to learn its digest; what is known by that is not compressed again."""
         suffix = next((suffix for magic, suffix in _MAGIC.items() if head.startswith(magic)), "")
         spool = os.path.join(self._scratch, str(next(self._count)))
@@ -211,6 +166,68 @@ class _Reader:
             return blob
         finally:
             os.unlink(spool)
+
+
+class _Reader:
+    """The documents, layers and links of one archive."""
+
+    def __init__(self, cache: BlobCache, layers: _Layers) -> None:
+        self._cache = cache
+        self._store = layers
+        self._documents: dict[str, bytes] = {}
+        self._layers: dict[str, _Layer] = {}
+        self._links: dict[str, str] = {}
+
+    def take(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+        """Read one member of the archive."""
+        name = _inside(member.name, member.name)
+        if member.issym():
+            self._links[name] = _inside(posixpath.join(posixpath.dirname(name), member.linkname), name)
+        elif member.islnk():
+            self._links[name] = _inside(member.linkname, name)
+        elif member.isfile():
+            file = cast("IO[bytes]", archive.extractfile(member))
+            head = file.read(512)
+            if name.endswith("/layer.tar") or _is_layer(name, head):
+                self._layers[name] = self._store.take(head, file)
+            elif name.endswith(".json") or name.startswith("blobs/"):
+                if member.size > DOCUMENT_LIMIT:
+                    raise ArchiveError(f"{name} in Docker's archive has {member.size} bytes: that is no document")
+                self._documents[name] = head + file.read()
+        elif not member.isdir():
+            raise ArchiveError(f"{name} in Docker's archive is neither a file nor a link")
+
+    def images(self) -> list[SavedImage]:
+        """The images that manifest.json names."""
+        listed = self._parsed("manifest.json")
+        if not isinstance(listed, list):
+            raise ArchiveError("Docker's archive has a manifest.json that is no list")
+        return [self._image(entry) for entry in listed]
+
+    def _image(self, entry: Any) -> SavedImage:
+        try:
+            name, layer_names = entry["Config"], entry["Layers"]
+            config = self._documents[self._resolved(name)]
+            layers = [self._layers[self._resolved(layer)] for layer in layer_names]
+            diffs = json.loads(config)["rootfs"]["diff_ids"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArchiveError(f"Docker's archive lacks what its manifest.json names: {error}") from error
+        # A layer that came compressed is not unpacked to be hashed: its digest is not the one of its content.
+        if len(layers) != len(diffs) or any(
+            not layer.suffix and layer.digest != diff for layer, diff in zip(layers, diffs)
+        ):
+            raise ArchiveError(f"the layers of {entry.get('RepoTags')} in Docker's archive are not those of its config")
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": image.OCI_MANIFEST,
+            "config": _descriptor(CONFIG, self._cache.put(config)),
+            "layers": [_descriptor(LAYER + (layer.suffix or "+gzip"), layer.blob.result()) for layer in layers],
+        }
+        blob = self._cache.put(json.dumps(manifest, separators=(",", ":")).encode())
+        identity = f"sha256:{hashlib.sha256(config).hexdigest()}"
+        return SavedImage(
+            identity, tuple(entry.get("RepoTags") or ()), Descriptor(image.OCI_MANIFEST, blob.digest, blob.size)
+        )
 
     def _parsed(self, name: str) -> Any:
         try:

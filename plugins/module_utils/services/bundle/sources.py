@@ -14,13 +14,14 @@ import fnmatch
 import functools
 import hashlib
 import io
+import itertools
 import json
 import os
 import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -269,43 +270,43 @@ class Gathering:
         if not sources:
             return
         docker = self._tools.connect_docker()
-        identities: dict[str, str] = {}
+        there: dict[str, dict[str, Any]] = {}
         for source in sources:
             with self._file.blamed(source.where):
-                there = docker.image(source.reference)
-                if there is None:
+                found = docker.image(source.reference)
+                if found is None:
                     raise AirgapError(
                         f"the image {source.reference} is not in the Docker daemon at {docker.url}: "
                         "build or load it there (docker images lists what it has)"
                     )
-                identities[source.name] = str(there["Id"])
-        missing = [source for source in sources if self._saved(identities[source.name]) is None]
-        if missing and self._check_mode:
-            self._content.unknown += [source.name for source in missing]
+                there[source.reference] = found
+        missing = {name: about for name, about in there.items() if self._saved(str(about["Id"])) is None}
+        if self._check_mode:
+            self._content.unknown += [source.name for source in sources if source.reference in missing]
         elif missing:
-            self._save(docker, missing, identities)
+            self._save(docker, missing)
         for source in sources:
-            root = self._saved(identities[source.name])
+            root = self._saved(str(there[source.reference]["Id"]))
             if root is not None:
                 self._add_saved(source, root)
 
-    def _save(self, docker: Docker, sources: list[ImageSource], identities: Mapping[str, str]) -> None:
-        """All images in one stream: what they share comes once."""
+    def _save(self, docker: Docker, images: Mapping[str, Mapping[str, Any]]) -> None:
+        """Bring images of the daemon into the cache. Those that share layers come in one stream, so no layer comes
+        twice; and while one stream is read, Docker already prepares the next."""
         line = Throttled(self._progress)
-        names = list(dict.fromkeys(source.reference for source in sources))
-        self._progress(f"reading {len(names)} images from Docker")
+        self._progress(f"reading {len(images)} images from Docker")
         saved = docker_archive.convert(
-            docker.save(names),
+            _ahead([functools.partial(docker.save, names) for names in sharing(images)]),
             self._cache,
-            lambda done: line(f"reading {len(names)} images from Docker: {done >> 20} MiB"),
+            lambda done: line(f"reading {len(images)} images from Docker: {done >> 20} MiB"),
         )
         by_name = {name: item for item in saved for name in (item.identity, *item.names)}
-        for source in sources:
-            identity = identities[source.name]
+        for name, about in images.items():
+            identity = str(about["Id"])
             # With containerd's store Docker's image ID is no config: there the name has to do.
-            found = by_name.get(identity) or by_name.get(source.reference) or by_name.get(f"{source.reference}:latest")
+            found = by_name.get(identity) or by_name.get(name) or by_name.get(f"{name}:latest")
             if found is None:
-                raise AirgapError(f"{source.reference} changed in Docker while it was saved: run again")
+                raise AirgapError(f"{name} changed in Docker while it was saved: run again")
             self._cache.remember("images", _image_key(identity), found.root._asdict())
 
     def _saved(self, identity: str) -> Descriptor | None:
@@ -351,7 +352,7 @@ class Gathering:
             return
         digest, size = _hashed(source)
         permissions = mode or ("0755" if os.access(source, os.X_OK) else "0644")
-        self._content.add(Part(BundleFile(path, digest, size, permissions), lambda: Path(source).open("rb")))
+        self._content.add(Part(BundleFile(path, digest, size, permissions), functools.partial(_open, source)))
 
     def _add_collection(self) -> None:
         wanted = self._spec.collection
@@ -407,6 +408,34 @@ class Gathering:
         shutil.rmtree(target, ignore_errors=True)
         self._cache.adopt(folder, target)
         return target
+
+
+def sharing(images: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """The names of inspected images in groups that have no layer in common, the largest group first."""
+    groups: list[tuple[list[str], set[str], int]] = []
+    for name, about in images.items():
+        names, layers = [name], set((about.get("RootFS") or {}).get("Layers") or ())
+        size = int(about.get("Size") or 0)
+        for group in [group for group in groups if group[1] & layers]:
+            groups.remove(group)
+            names, layers, size = group[0] + names, group[1] | layers, group[2] + size
+        groups.append((names, layers, size))
+    return [names for names, _layers, _size in sorted(groups, key=lambda group: -group[2])]
+
+
+def _ahead(requests: list[Callable[[], Iterator[bytes]]]) -> Iterator[Iterator[bytes]]:
+    """The streams of the requests in order; each is asked for while the one before is read."""
+
+    def begin(request: Callable[[], Iterator[bytes]]) -> Iterator[bytes]:
+        stream = request()
+        return itertools.chain([next(stream, b"")], stream)
+
+    with ThreadPoolExecutor(1) as pool:
+        coming = [pool.submit(begin, request) for request in requests[:1]]
+        for index in range(len(requests)):
+            stream = coming[index].result()
+            coming += [pool.submit(begin, request) for request in requests[index + 1 : index + 2]]
+            yield stream
 
 
 def fetch(parts: Iterable[Part], progress: Progress) -> None:
@@ -468,6 +497,10 @@ def _matching(there: Mapping[str, Any], wanted: str) -> Any:
     if wanted in there:
         return there[wanted]
     return next((there[name] for name in sorted(there) if name.startswith(f"{wanted}/")), None)
+
+
+def _open(path: str) -> BinaryIO:
+    return open(path, "rb")
 
 
 def _hashed(path: str) -> tuple[str, int]:
