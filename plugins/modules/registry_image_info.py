@@ -35,6 +35,16 @@ options:
     type: list
     elements: str
     required: true
+  verify:
+    description:
+      - Read every manifest, config and layer of the images back and compare them with their digests. It reads all of
+        their bytes through the network.
+    type: bool
+    default: false
+  workers:
+    description: How many requests are under way at once.
+    type: int
+    default: 4
 seealso:
   - module: lumen.airgap.registry_image
 """
@@ -51,6 +61,13 @@ EXAMPLES = r"""
   vars:
     image: "{{ published.images[0] }}"
   when: image.exists
+
+- name: Make sure that what the registry keeps is whole
+  lumen.airgap.registry_image_info:
+    names: [lumen-api:v1.1.0]
+    verify: true
+  register: kept
+  failed_when: kept.images | rejectattr('corrupt', 'equalto', []) | list
 """
 
 RETURN = r"""
@@ -88,8 +105,25 @@ images:
       description: Labels of the image; of an index those of its first image.
       type: dict
       sample: {"org.opencontainers.image.revision": "3f2c1ab"}
+    corrupt:
+      description: >-
+        With O(verify), what is damaged or missing in the registry's storage, of an image that is there. Otherwise null.
+        M(lumen.airgap.registry_image) mends it, with C(force) and C(storage_path) on the registry's node.
+      type: list
+      elements: dict
+      contains:
+        digest:
+          description: Digest of the manifest or blob.
+          type: str
+          sample: sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef
+        reason:
+          description: What is wrong with it.
+          type: str
+          sample: ends after 512 of 1024 bytes
     message:
-      description: When it is not there, what that means and what the repository has instead. Null otherwise.
+      description: >-
+        When it is not there, what that means and what the repository has instead; when it is damaged, what to do.
+        Null otherwise.
       type: str
       sample: >-
         192.168.2.2:5000/lumen-api:v9 is not in the registry (lumen-api has the tags v1.1.0): a pod that wants it
@@ -117,12 +151,14 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.adapters.registry import REQUESTS_TRACEBACK, Registry
 from ..module_utils.entry import missing, run_module
-from ..module_utils.options import REGISTRY_OPTIONS
-from ..module_utils.services.registry_image import describe
+from ..module_utils.options import REGISTRY_OPTIONS, WORKERS, check_ranges
+from ..module_utils.services.registry_contents import describe
 
 ARGUMENT_SPEC = {
     **REGISTRY_OPTIONS,
     "names": {"type": "list", "elements": "str", "required": True},
+    "verify": {"type": "bool", "default": False},
+    "workers": {"type": "int", "default": 4},
 }
 
 
@@ -130,9 +166,13 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     missing(module, "requests", REQUESTS_TRACEBACK)
 
+    params = module.params
+
     def call() -> dict[str, Any]:
-        registry = Registry.connect(module.params["registry"])
-        return {"changed": False, "images": describe(module.params["names"], registry)}
+        check_ranges(params, {"workers": WORKERS})
+        registry = Registry.connect(params["registry"])
+        images = describe(params["names"], registry, params["verify"], params["workers"])
+        return {"changed": False, "images": images}
 
     run_module(module, call)
 

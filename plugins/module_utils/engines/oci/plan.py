@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from . import references
@@ -68,23 +68,35 @@ class BlobPlan(NamedTuple):
 
 
 class Inventory:
-    """Which repository of one registry has which blob, as far as this session knows."""
+    """Which repository of one registry has which blob.
+
+    What was heard of it (``add``) is good for a try to mount; what is certain (``note``) also saves sending.
+    """
 
     def __init__(self) -> None:
         self._repositories: dict[str, list[str]] = {}
+        self._certain: set[tuple[str, str]] = set()
 
     def add(self, repository: str, digest: str) -> None:
-        """Note that the repository has the blob."""
+        """The repository is said to have the blob."""
         holders = self._repositories.setdefault(digest, [])
         if repository not in holders:
             holders.append(repository)
 
+    def note(self, repository: str, digest: str) -> None:
+        """The repository has the blob, or will have it when this session comes to use it."""
+        self._certain.add((repository, digest))
+        holders = self._repositories.setdefault(digest, [])
+        if repository in holders:
+            holders.remove(repository)
+        holders.insert(0, repository)
+
     def has(self, repository: str, digest: str) -> bool:
-        """True when the repository is known to have the blob."""
-        return repository in self._repositories.get(digest, ())
+        """True when the repository certainly has the blob."""
+        return (repository, digest) in self._certain
 
     def holder(self, digest: str) -> str | None:
-        """A repository that has the blob, the first that was seen; None when none is known."""
+        """A repository that has the blob, a certain one if there is one; None when none is known."""
         return next(iter(self._repositories.get(digest, ())), None)
 
 
@@ -120,16 +132,19 @@ def check_batch(wanted: Iterable[tuple[str, str, Identity]]) -> None:
             raise TagRefusedError(f"{repository}:{tag} is wanted for two images, {other} and {identity}")
 
 
-def plan_blobs(repository: str, image: Image, inventory: Inventory) -> BlobPlan:
-    """Decide how each blob gets into the repository, and note in the inventory that it will be there."""
+def plan_blobs(repository: str, image: Image, inventory: Inventory, broken: Collection[str] = frozenset()) -> BlobPlan:
+    """Decide how each blob gets into the repository, and note in the inventory that it will be there.
+
+    A ``broken`` blob is sent whatever is known of it, once: then it is whole for all repositories.
+    """
     upload, mount, skip = [], [], []
     for blob in image.blobs:
         holder = inventory.holder(blob.digest)
         if inventory.has(repository, blob.digest):
             skip.append(blob)
-        elif holder is not None:
+        elif holder is not None and (blob.digest not in broken or inventory.has(holder, blob.digest)):
             mount.append((blob, holder))
         else:
             upload.append(blob)
-        inventory.add(repository, blob.digest)
+        inventory.note(repository, blob.digest)
     return BlobPlan(tuple(upload), tuple(mount), tuple(skip))

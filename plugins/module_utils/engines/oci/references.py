@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
@@ -95,6 +95,15 @@ def check_digest(digest: str) -> str:
 def is_release(tag: str) -> bool:
     """True for a semantic version (v1.2.3, 1.2.3, v1.2.3-rc.1): such a tag never moves to another digest."""
     return _RELEASE.fullmatch(tag) is not None
+
+
+def precedence(tag: str) -> tuple[Any, ...]:
+    """A key that sorts semantic versions as their specification does: a pre-release comes before its release."""
+    core, dash, pre = tag[1:].partition("-") if tag.startswith("v") else tag.partition("-")
+    numbers = tuple(int(number) for number in core.split("."))
+    # Numeric identifiers come before the others, and fewer before more.
+    parts = tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in pre.split("."))
+    return (*numbers, not dash, parts)
 
 
 def _split_host(text: str) -> tuple[str | None, str]:

@@ -1,0 +1,33 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Calls side by side in threads: what they do is wait for the network and hash, which both free the interpreter."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Sequence
+from typing import Callable, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def each(workers: int, call: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """The results of ``call`` for each item, in their order; at most ``workers`` at once.
+
+    The first exception is raised as soon as those under way have ended; nothing more is started then.
+    """
+    if workers <= 1 or len(items) <= 1:
+        return [call(item) for item in items]
+    with concurrent.futures.ThreadPoolExecutor(min(workers, len(items))) as pool:
+        futures = [pool.submit(call, item) for item in items]
+        try:
+            done, _pending = concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
+            for future in done:
+                future.result()
+            return [future.result() for future in futures]
+        finally:
+            for future in futures:
+                future.cancel()
