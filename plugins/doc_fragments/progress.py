@@ -14,17 +14,22 @@ class ModuleDocFragment:
 options:
   progress_path:
     description:
-      - A file of the node to which a line is appended for each step of the work. It is made when it does not exist.
-      - Without it, a temporary one that is removed at the end. It is there for whoever wants to keep the lines.
+      - Absolute path of a file of the node to which a line is appended for each step of the work. It is made when it
+        does not exist.
+      - For whoever wants to keep the lines. Without it they go to a temporary file that is removed at the end.
     type: path
   quiet:
-    description: Do not print what is done while the task runs.
+    description: Do not print the progress. The module then runs as any other, not as a job.
     type: bool
     default: false
 attributes:
   action:
     description: Runs the module as a job of the node, and prints its progress while it runs.
     support: full
+    details:
+      - The job is ended when the task is, by its C(timeout), an interrupt, or the death of C(ansible-playbook). On a
+        node that cannot be reached at that moment it goes on to its own end.
+      - Nothing is printed in check mode or with C(no_log).
   async:
     description: Supports being used with the C(async) keyword.
     support: full

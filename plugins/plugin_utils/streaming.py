@@ -114,7 +114,7 @@ class StreamingAction(ActionBase):
         secrets = frozenset(plain(validation._no_log_values))
         self.check_mode = bool(self._task.check_mode)
         self.diff_mode = bool(self._task.diff)
-        out = Stream(Display().display, bool(args.get("quiet")), _prefix(task_vars or {}), secrets)
+        out = Stream(Display().display, bool(args.get("quiet")), host_prefix(task_vars or {}), secrets)
         try:
             self._refuse_other_connections()
             result.update(self.run_streaming(args, out))
@@ -134,7 +134,7 @@ class StreamingAction(ActionBase):
             )
 
 
-def _prefix(task_vars: Mapping[str, Any]) -> str:
+def host_prefix(task_vars: Mapping[str, Any]) -> str:
     """Name the host in front of each line when several run at the same time."""
     if len(task_vars.get("ansible_play_batch") or ()) > 1:
         return f"[{plain(task_vars.get('inventory_hostname', ''))}] "

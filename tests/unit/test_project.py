@@ -171,6 +171,16 @@ def test_actions_have_a_documented_module(path: Path) -> None:
     assert (PLUGINS / "modules" / path.name).is_file()
 
 
+@pytest.mark.parametrize("path", module_files(), ids=name_of)
+def test_progress_is_documented_taken_and_printed(path: Path) -> None:
+    """A module that says what it does while it works has the options for it, and an action that reads it."""
+    documentation = yaml.safe_load(constant(path, "DOCUMENTATION"))
+    action = PLUGINS / "action" / path.name
+    documented = f"{FRAGMENT_PREFIX}progress" in documentation["extends_documentation_fragment"]
+    assert ("PROGRESS_OPTIONS" in path.read_text(encoding="utf-8")) == documented
+    assert (action.is_file() and "BackgroundAction" in action.read_text(encoding="utf-8")) == documented
+
+
 def unit_test_of(path: Path) -> Path:
     """The test has the path of the code under ``plugins``, and its name."""
     return ROOT / "tests" / "unit" / path.relative_to(PLUGINS).parent / f"test_{path.stem}.py"
@@ -178,8 +188,7 @@ def unit_test_of(path: Path) -> Path:
 
 def code_files() -> list[Path]:
     """Modules (a documentation-only one is its action's) and actions."""
-    actions = {path.name for path in (PLUGINS / "action").glob("*.py")}
-    modules = [path for path in module_files() if path.name not in actions]
+    modules = [path for path in module_files() if "def main(" in path.read_text(encoding="utf-8")]
     return [*modules, *sorted((PLUGINS / "action").glob("*.py"))]
 
 
