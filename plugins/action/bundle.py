@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs the module of the same name and prints what it says while it works."""
+"""The action of the module bundle: runs it on the node and prints its progress."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ from ..plugin_utils.background import BackgroundAction
 
 
 class ActionModule(BackgroundAction):
-    """The action ``lumen.airgap.bundle``."""
+    """The module of the same name."""
