@@ -100,19 +100,17 @@ def _write_spec(images: dict[str, str]) -> None:
 
 
 def _spec(images: dict[str, str]) -> dict[str, Any]:
-    defaults = yaml.safe_load((ROOT / "roles" / "bootstrap" / "defaults" / "main.yml").read_text())
     return {
         "schema": 1,
         "name": NAME,
         "valid_days": 90,
         "registry_image": REGISTRY_IMAGE.title(),
         "images": [{"daemon": reference, "name": name} for name, reference in images.items()],
-        "manifests": ["manifests"],
+        "manifests": ["manifests/**/*.yaml"],
         "wheels": {
             "node": {
                 "python": "3.11",  # Debian 12's
                 "platforms": [f"manylinux2014_{platform.machine()}", f"manylinux_2_28_{platform.machine()}"],
-                "requirements": defaults["bootstrap_packages"],
             }
         },
     }

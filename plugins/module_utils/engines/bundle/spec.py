@@ -21,6 +21,8 @@ DEFAULT_REGISTRY = "docker.io"
 DEFAULT_REGISTRY_HOST = "registry-1.docker.io"
 WHEELHOUSES = ("node", "control")
 SOURCES = ("registry", "daemon", "layout", "discover")
+#: What the modules that run on node-1 import: its wheelhouse unless bundle.yml says otherwise.
+NODE_REQUIREMENTS = ("bcrypt==5.0.0", "docker==7.2.0", "PyYAML==6.0.3", "requests==2.34.2")
 TRIVY = {"db": ("trivy-db", "trivy-db"), "java_db": ("trivy-java-db", "trivy-java-db")}
 
 _PYTHON = re.compile(r"3\.([0-9]{1,2})")
@@ -414,7 +416,9 @@ def _wheel(name: str, node: _Node) -> WheelSource:
         ) from error
     listed = isinstance(node.value.get("requirements"), list)
     requirements = node.texts("requirements") if listed else ()
-    file = None if listed else node.text("requirements")
+    file = None if listed or "requirements" not in node.value else node.text("requirements")
+    if not requirements and file is None and name == "node" and "requirements" not in node.value:
+        requirements = NODE_REQUIREMENTS
     if not requirements and file is None:
         raise SpecError("requirements is a list that is not empty, or the path of a file", node.where)
     return WheelSource(name, python, platforms, requirements, file, node.where)
