@@ -40,7 +40,7 @@ def test_the_container_runs_as_it_was_asked_for(host: Host) -> None:
 
 def test_the_configuration_is_a_file_of_ours(host: Host) -> None:
     file = host.file("/etc/docker-registry/molecule.yml")
-    assert (file.user, file.mode) == ("root", 0o644)
+    assert (file.user, file.mode) == ("root", 0o600)
     assert yaml.safe_load(file.content_string)["storage"]["filesystem"]["rootdirectory"] == "/var/lib/registry"
 
 

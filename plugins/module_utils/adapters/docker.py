@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Callable, NamedTuple, TypeVar, cast
@@ -222,6 +223,9 @@ class Docker:
                 for parts in self._client.exec_start(identity, stream=True, demux=True):
                     for part, so_far in zip(parts, outputs):
                         so_far.append(part or b"")
+                # What it wrote may be at its end a moment before the command is.
+                while self._client.exec_inspect(identity)["Running"]:
+                    time.sleep(0.05)
             except Exception as error:
                 failures.append(error)
 
@@ -232,9 +236,9 @@ class Docker:
             raise DockerError(f"{' '.join(argv)} in the container {name} did not end within {timeout:g} s")
         if failures:
             raise failures[0]
-        code = self._client.exec_inspect(identity)["ExitCode"]
+        code = int(self._client.exec_inspect(identity)["ExitCode"])
         output, errors = (b"".join(parts).decode("utf-8", "replace") for parts in outputs)
-        return Execution(-1 if code is None else code, output, errors)
+        return Execution(code, output, errors)
 
     @_translated
     def publisher(self, port: int) -> str | None:

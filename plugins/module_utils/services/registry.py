@@ -153,7 +153,7 @@ class RegistryContainer:
             self._check_port()
         if after["image_id"] is None:
             after["image_id"] = self._load()
-        self._write_files(before, after)
+        self._write_files(after)
         if _configuration(before) != _configuration(after):
             self._recreate(before, after)
         elif before["state"] == "paused":
@@ -313,9 +313,9 @@ class RegistryContainer:
             there = ", ".join(names) or "no image"
             raise AirgapError(f"{settings.archive} holds {there}, not {settings.image}")
 
-    def _write_files(self, before: dict[str, Any], after: dict[str, Any]) -> None:
+    def _write_files(self, after: dict[str, Any]) -> None:
         settings = self._settings
-        # Without a container `before` says nothing of the files that an earlier run may have left.
+        # Read again: without a container nothing was said of the files that an earlier run may have left.
         config = self._node.read(settings.config_path)
         users = (self._users(), self._node.mode(settings.users_path))
         if settings.users and users != (after["users"], after["users_mode"]):

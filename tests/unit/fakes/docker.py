@@ -164,7 +164,7 @@ class FakeDockerClient:
         yield output[10:], None
 
     def exec_inspect(self, identity: str) -> dict[str, Any]:
-        return {"ExitCode": self._executions[int(identity)][1]}
+        return {"Running": False, "ExitCode": self._executions[int(identity)][1]}
 
     def containers(self) -> list[dict[str, Any]]:
         return [

@@ -171,3 +171,9 @@ def test_a_container_that_somebody_removes_meanwhile(registry: Registry) -> None
     registry.probe = registry.client.containers_by_name.clear  # type: ignore[method-assign]
     with pytest.raises(AirgapError, match="was removed by somebody else while its garbage was collected"):
         registry.collect()
+
+
+def test_the_images_own_entrypoint_is_used(registry: Registry) -> None:
+    registry.container.update(Path="/entrypoint.sh", Args=["--", *registry.container["Args"]])
+    registry.collect(check_mode=True)
+    assert registry.executed[0][0][:3] == ["/entrypoint.sh", "--", "garbage-collect"]
