@@ -63,8 +63,8 @@ options:
             type: path
           registry:
             description:
-              - Reference of an image in a registry, as C(host/repository:tag) or C(host/repository@digest). O(registries)
-                says how that host is spoken to.
+              - Reference of an image in a registry, as C(host/repository:tag) or C(host/repository@digest).
+                O(registries) says how that host is spoken to.
               - Without a host it is an image of the registry that is published to. Then nothing but manifests moves.
             type: str
           ref:

@@ -42,10 +42,12 @@ def write(
         "changed": changed,
         "inventory": path,
         "taken": taken.taken if changed or before is None else before.taken,
-        "images": len(taken.images),
-        "blobs": len(taken.blobs),
-        "files": len(taken.files),
-        "bytes": sum(blob.size for blob in taken.blobs.values()) + sum(file.size for file in taken.files.values()),
+        "held": {
+            "images": len(taken.images),
+            "blobs": len(taken.blobs),
+            "files": len(taken.files),
+            "bytes": sum(item.size for held in (taken.blobs, taken.files) for item in held.values()),
+        },
         "diff": {"before": _lines(before), "after": _lines(taken)},
     }
 

@@ -59,9 +59,14 @@ class Bundle:
             "expires": self.manifest.expires,
             "sha256": self.sha256,
             "signer": self.signer,
-            "delta": self.manifest.base is not None,
-            "size": self.manifest.packed_bytes,
-            "images": [item.name for item in self.manifest.images],
+            "path": self.store.where,
+            "images": [item._asdict() for item in self.manifest.images],
+            "wheelhouses": {name: house.path for name, house in (self.manifest.wheelhouses or {}).items()},
+            "collection": self.manifest.collection,
+            "file_count": len(self.manifest.files),
+            "bytes_packed": self.manifest.packed_bytes,
+            "absent_blobs": len(self.manifest.absent_blobs),
+            "absent_files": len(self.manifest.absent_files),
         }
 
 

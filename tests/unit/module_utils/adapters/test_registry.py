@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import io
 import json
+import ssl
+from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters import registry as registry_module
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.layout import LayoutError, VerifyingReader
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.registry import (
     CONFIG_LIMIT,
+    LostError,
     Manifest,
     Registry,
     RegistryError,
 )
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.upload_journal import Unkept, UploadJournal
 from ansible_collections.lumen.airgap.plugins.module_utils.engines.oci.image import Descriptor
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
+from ansible_collections.lumen.airgap.tests.unit.fakes.clock import FakeClock
 from ansible_collections.lumen.airgap.tests.unit.fakes.registry import HOST, MANIFEST, FakeRegistry, digest_of
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
@@ -29,6 +36,11 @@ DATA = b"x" * 100_000
 BLOB = Descriptor("layer", digest_of(DATA), len(DATA))
 
 
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry_module, "CHUNK", 16 * 1024)
+
+
 @pytest.fixture
 def fake() -> FakeRegistry:
     return FakeRegistry()
@@ -36,7 +48,7 @@ def fake() -> FakeRegistry:
 
 @pytest.fixture
 def registry(fake: FakeRegistry) -> Registry:
-    return Registry(HOST, session=fake.session())
+    return Registry(HOST, session=fake.session(), clock=FakeClock(), jitter=lambda: 1.0)
 
 
 def opener(data: bytes = DATA):  # type: ignore[no-untyped-def]
@@ -47,13 +59,13 @@ def opener(data: bytes = DATA):  # type: ignore[no-untyped-def]
 
 
 def test_connect_asks_for_the_api(fake: FakeRegistry) -> None:
-    Registry.connect({"host": HOST, "scheme": "http"}, fake.session())
+    Registry.connect({"host": HOST, "scheme": "http"}, fake.session(), FakeClock())
     assert fake.requests == [("GET", "/v2/")]
 
 
 def test_connect_refuses_an_address_with_a_scheme(fake: FakeRegistry) -> None:
     with pytest.raises(AirgapError, match="give host:port"):
-        Registry.connect({"host": "http://x:5000", "scheme": "http"}, fake.session())
+        Registry.connect({"host": "http://x:5000", "scheme": "http"}, fake.session(), FakeClock())
 
 
 @pytest.mark.parametrize(
@@ -73,7 +85,7 @@ def test_connect_refuses_an_address_with_a_scheme(fake: FakeRegistry) -> None:
 def test_connect_tells_what_answered(fake: FakeRegistry, status: int, body: bytes, message: str) -> None:
     fake.break_with("GET", r"/v2/$", status, body)
     with pytest.raises(RegistryError, match=message) as error:
-        Registry.connect({"host": HOST, "scheme": "http"}, fake.session())
+        Registry.connect({"host": HOST, "scheme": "http"}, fake.session(), FakeClock())
     assert error.value.details == {"registry": HOST, "repository": None, "status": status}
 
 
@@ -181,7 +193,7 @@ def test_tags(registry: Registry, fake: FakeRegistry) -> None:
 
 
 def test_upload_streams(registry: Registry, fake: FakeRegistry) -> None:
-    assert registry.upload("app", BLOB, opener()) is True
+    assert registry.upload("app", BLOB, opener()) == len(DATA)
     assert fake.blobs["app"][BLOB.digest] == DATA
     assert fake.largest_chunk < len(DATA)
     assert fake.written == [("POST", "/v2/app/blobs/uploads/"), ("PUT", "/v2/app/blobs/uploads/1")]
@@ -189,7 +201,7 @@ def test_upload_streams(registry: Registry, fake: FakeRegistry) -> None:
 
 def test_upload_of_an_empty_blob(registry: Registry, fake: FakeRegistry) -> None:
     empty = Descriptor("layer", digest_of(b""), 0)
-    assert registry.upload("app", empty, opener(b"")) is True
+    assert registry.upload("app", empty, opener(b"")) == 0
     assert fake.blobs["app"][empty.digest] == b""
 
 
@@ -201,7 +213,7 @@ def test_a_corrupt_blob_breaks_its_own_upload(registry: Registry, fake: FakeRegi
 
 def test_a_mount_sends_nothing(registry: Registry, fake: FakeRegistry) -> None:
     fake.blobs["base"] = {BLOB.digest: DATA}
-    assert registry.upload("app", BLOB, opener(), mount_from="base") is False
+    assert registry.upload("app", BLOB, opener(), mount_from="base") is None
     assert fake.blobs["app"][BLOB.digest] == DATA
     assert not fake.asked("PUT")
 
@@ -209,7 +221,7 @@ def test_a_mount_sends_nothing(registry: Registry, fake: FakeRegistry) -> None:
 def test_a_declined_mount_becomes_an_upload(registry: Registry, fake: FakeRegistry) -> None:
     fake.mounts = False
     fake.blobs["base"] = {BLOB.digest: DATA}
-    assert registry.upload("app", BLOB, opener(), mount_from="base") is True
+    assert registry.upload("app", BLOB, opener(), mount_from="base") == len(DATA)
     assert fake.blobs["app"][BLOB.digest] == DATA
 
 
@@ -220,10 +232,80 @@ def test_an_upload_that_is_refused(registry: Registry, fake: FakeRegistry, metho
         registry.upload("app", BLOB, opener())
 
 
-def test_a_connection_lost_in_an_upload(registry: Registry, fake: FakeRegistry) -> None:
+def test_a_registry_that_stays_away_ends_an_upload(registry: Registry, fake: FakeRegistry) -> None:
     fake.break_with("PUT", "blobs", requests.exceptions.ConnectionError("Connection aborted"))
     with pytest.raises(RegistryError, match=r"cannot be reached \(PUT for app\): Connection aborted"):
         registry.upload("app", BLOB, opener())
+
+
+def test_an_upload_goes_on_where_the_connection_broke(registry: Registry, fake: FakeRegistry) -> None:
+    fake.cut = [30_000, 40_000]
+    counted: list[int] = []
+    assert registry.upload("app", BLOB, opener(), sent=counted.append) == len(DATA)
+    assert fake.blobs["app"][BLOB.digest] == DATA
+    assert fake.received == len(DATA)
+    assert len(fake.asked("POST")) == 1
+    assert sum(counted) <= len(DATA)
+
+
+def test_an_upload_that_the_registry_forgot_starts_over(registry: Registry, fake: FakeRegistry) -> None:
+    fake.cut = [30_000]
+    fake.break_with("GET", "uploads", 404)
+    assert registry.upload("app", BLOB, opener()) == len(DATA)
+    assert (fake.blobs["app"][BLOB.digest], fake.received) == (DATA, 30_000 + len(DATA))
+
+
+def test_an_upload_whose_answer_got_lost_is_done(registry: Registry, fake: FakeRegistry) -> None:
+    fake.break_with("PUT", "blobs", requests.exceptions.ReadTimeout("Read timed out."), times=1)
+    fake.break_with("GET", "uploads", 404)
+    fake.blobs["app"] = {BLOB.digest: DATA}
+    assert registry.upload("app", BLOB, opener()) == len(DATA)
+    assert len(fake.asked("PUT")) == 1
+
+
+@pytest.mark.parametrize("status", [416, 500, 503, 429])
+def test_an_upload_that_fails_for_the_moment(registry: Registry, fake: FakeRegistry, status: int) -> None:
+    fake.break_with("PUT", "blobs", status, times=2)
+    assert registry.upload("app", BLOB, opener()) == len(DATA)
+    assert fake.blobs["app"][BLOB.digest] == DATA
+
+
+def test_an_upload_of_another_run_is_continued(registry: Registry, fake: FakeRegistry, tmp_path: Path) -> None:
+    journal = UploadJournal(str(tmp_path / "uploads"))
+    fake.uploads["7"] = bytearray(DATA[:60_000])
+    with journal.entry(HOST, "app", BLOB.digest) as entry:
+        entry.save(f"http://{HOST}/v2/app/blobs/uploads/7?_state=old")
+    with journal.entry(HOST, "app", BLOB.digest) as entry:
+        assert registry.upload("app", BLOB, opener(), entry=entry) == 40_000
+    assert (fake.blobs["app"][BLOB.digest], fake.received) == (DATA, 40_000)
+    assert fake.asked("POST") == []
+    assert list((tmp_path / "uploads").iterdir()) == []
+
+
+@pytest.mark.parametrize("there", [b"", b"x", b"other" * 20_000, b"x" * 100_001, DATA], ids=len)
+def test_what_another_run_left_may_be_of_no_use(registry: Registry, fake: FakeRegistry, there: bytes) -> None:
+    """Nothing, one byte (which reads as nothing), something else, too much: all end with the blob."""
+    entry = Unkept()
+    entry.location = f"http://{HOST}/v2/app/blobs/uploads/7?_state=old"
+    fake.uploads["7"] = bytearray(there)
+    registry.upload("app", BLOB, opener(), entry=entry)
+    assert fake.blobs["app"][BLOB.digest] == DATA
+
+
+def test_an_upload_is_continued_with_its_own_registry_alone(registry: Registry, fake: FakeRegistry) -> None:
+    entry = Unkept()
+    entry.location = "http://elsewhere.test/v2/app/blobs/uploads/7"
+    assert registry.upload("app", BLOB, opener(), entry=entry) == len(DATA)
+    assert fake.asked("GET") == []
+
+
+def test_a_corrupt_source_is_not_continued(registry: Registry, fake: FakeRegistry, tmp_path: Path) -> None:
+    with (
+        UploadJournal(str(tmp_path)).entry(HOST, "app", BLOB.digest) as entry,
+        pytest.raises(LayoutError, match="is corrupt"),
+    ):
+        registry.upload("app", BLOB, opener(DATA[:-1] + b"y"), entry=entry)
+    assert (fake.uploads, list(tmp_path.iterdir())) == ({}, [])
 
 
 def test_a_blob_that_was_stored_as_another(registry: Registry, fake: FakeRegistry) -> None:
@@ -258,3 +340,162 @@ def test_a_config_is_verified_and_bounded(registry: Registry, fake: FakeRegistry
     ]:
         with pytest.raises(RegistryError, match=message):
             registry.read_config("app", digest)
+
+
+def test_a_blob_is_read_through_broken_connections(registry: Registry, fake: FakeRegistry) -> None:
+    for fake.ranges in (True, False):
+        fake.blobs["app"] = {BLOB.digest: DATA}
+        with registry.open_blob("app", BLOB) as reader:
+            first = reader.read(20_000)
+            # The body of this answer is over, the blob is not.
+            reader._file._blocks = iter([b""])  # type: ignore[attr-defined]
+            rest = b"".join(reader)
+        assert first + rest == DATA
+    assert registry.damage("app", BLOB) is None
+
+
+def test_a_blob_that_stays_short(registry: Registry, fake: FakeRegistry) -> None:
+    fake.blobs["app"] = {BLOB.digest: DATA[:-10]}
+    assert registry.damage("app", BLOB) == "ends after 99990 of 100000 bytes"
+    with registry.open_blob("app", BLOB) as reader, pytest.raises(LostError, match="ends after 99990 of 100000"):
+        b"".join(reader)
+    with pytest.raises(RegistryError, match="HTTP 404 when asked to read the blob"):
+        registry.open_blob("other", BLOB)
+
+
+# --- what fails for the moment
+
+
+@pytest.mark.parametrize("fault", [500, 502, 429, requests.exceptions.ConnectionError("reset")])
+def test_a_request_is_tried_again(registry: Registry, fake: FakeRegistry, fault: int | Exception) -> None:
+    digest = fake.add_image("app", "v1", [b"layer"])
+    fake.break_with("HEAD", "manifests", fault, times=3)
+    assert registry.manifest_digest("app", "v1") == digest
+    assert len(fake.requests) == 4
+
+
+def test_it_waits_longer_each_time_and_not_for_ever(fake: FakeRegistry) -> None:
+    clock = FakeClock()
+    fake.break_with("HEAD", "manifests", 500)
+    with pytest.raises(RegistryError, match="HTTP 500"):
+        Registry(HOST, session=fake.session(), clock=clock, jitter=lambda: 1.0).manifest_digest("app", "v1")
+    assert len(fake.requests) == 8  # after 0.5, 1, 2, 4, 8, 15 and 15 seconds
+    assert clock.monotonic() == 45.5
+
+
+def test_it_waits_as_long_as_the_registry_asks(fake: FakeRegistry) -> None:
+    clock = FakeClock()
+    digest = fake.add_image("app", "v1", [b"layer"])
+    registry = Registry(HOST, session=fake.session(), clock=clock)
+    fake.break_with("HEAD", "manifests", 429, times=1, headers={"Retry-After": "17"})
+    assert registry.manifest_digest("app", "v1") == digest
+    assert clock.monotonic() == 17
+    fake.break_with("HEAD", "manifests", 429, times=1, headers={"Retry-After": "3600"})
+    with pytest.raises(RegistryError, match="HTTP 429"):
+        registry.manifest_digest("app", "v1")
+    assert clock.monotonic() == 17
+
+
+@pytest.mark.parametrize("status", [400, 403, 501, 507])
+def test_what_will_not_change_is_asked_once(registry: Registry, fake: FakeRegistry, status: int) -> None:
+    fake.break_with("HEAD", "manifests", status)
+    with pytest.raises(RegistryError, match=f"HTTP {status}"):
+        registry.manifest_digest("app", "v1")
+    assert len(fake.requests) == 1
+
+
+def test_connect_gives_up_within_seconds_and_ping_at_once(fake: FakeRegistry) -> None:
+    clock = FakeClock()
+    fake.break_with("GET", r"/v2/$", requests.exceptions.ConnectionError("refused"))
+    with pytest.raises(RegistryError, match="cannot be reached"):
+        Registry.connect({"host": HOST, "scheme": "http"}, fake.session(), clock, lambda: 0.0)
+    assert 0 < clock.monotonic() <= 5
+    fake.requests.clear()
+    with pytest.raises(RegistryError, match="cannot be reached"):
+        Registry(HOST, session=fake.session()).ping()
+    assert len(fake.requests) == 1
+
+
+def test_a_connection_that_tls_cut_is_tried_again(registry: Registry, fake: FakeRegistry) -> None:
+    cut = requests.exceptions.SSLError(MaxRetryError(HTTPConnectionPool("x"), "/v2/", ssl.SSLEOFError(8, "EOF")))
+    fake.break_with("GET", r"tags", cut, times=1)
+    assert registry.tags("none") is None
+
+
+# --- who asks
+
+
+def test_a_password_is_sent_to_the_registry_alone(fake: FakeRegistry) -> None:
+    fake.user = ("ann", "secret")
+    options = {"host": HOST, "scheme": "http", "username": "ann", "password": "secret"}
+    registry = Registry.connect(options, fake.session(), FakeClock())
+    entry = Unkept()
+    entry.location = "http://elsewhere.test/v2/app/blobs/uploads/7"
+    registry.upload("app", BLOB, opener(), entry=entry)
+    registry._once("GET", "http://elsewhere.test/", None)
+    assert all("Authorization" in headers for headers in fake.headers[:-1])
+    assert "Authorization" not in fake.headers[-1]
+
+
+def test_without_the_password_the_registry_says_what_it_wants(fake: FakeRegistry) -> None:
+    fake.user = ("ann", "secret")
+    with pytest.raises(RegistryError, match=r"UNAUTHORIZED .*wants credentials"):
+        Registry.connect({"host": HOST, "scheme": "http"}, fake.session(), FakeClock())
+
+
+def test_a_password_is_changed_for_a_token(fake: FakeRegistry) -> None:
+    fake.user, fake.token = ("ann", "secret"), "t0ken"
+    fake.add_image("app", "v1", [b"layer"])
+    options = {"host": HOST, "scheme": "http", "username": "ann", "password": "secret"}
+    registry = Registry.connect(options, fake.session(), FakeClock())
+    assert registry.tags("app") == registry.tags("app") == ["v1"]
+    assert fake.asked("GET").count("/token") == 2  # one for the session, one for the repository
+    with pytest.raises(RegistryError, match="HTTP 401"):
+        Registry.connect({**options, "password": "wrong"}, fake.session(), FakeClock())
+
+
+def test_a_ca_that_is_not_there(fake: FakeRegistry, tmp_path: Path) -> None:
+    with pytest.raises(AirgapError, match=f"there is no file {tmp_path}/ca.pem, which is named as the CA of"):
+        Registry.connect({"host": HOST, "scheme": "https", "ca_path": str(tmp_path / "ca.pem")}, fake.session())
+
+
+def test_the_ca_is_what_connections_are_verified_with(fake: FakeRegistry, tmp_path: Path) -> None:
+    seen: list[Any] = []
+    fake.send, send = lambda request, **about: seen.append(about["verify"]) or send(request), fake.send  # type: ignore
+    ca = tmp_path / "ca.pem"
+    ca.write_text("PEM")
+    Registry.connect({"host": HOST, "scheme": "https", "ca_path": str(ca)}, fake.session())
+    Registry.connect({"host": HOST, "scheme": "https"}, fake.session())
+    assert seen[0] == str(ca)
+    assert seen[1] is not False
+
+
+# --- lists and deletion
+
+
+def test_the_catalog_comes_in_pages(registry: Registry, fake: FakeRegistry) -> None:
+    for name in ("c", "a", "b/x"):
+        fake.add_image(name, "v1", [b"layer"])
+    fake.page = 1
+    assert registry.repositories() == ["a", "b/x", "c"]
+    fake.break_with("GET", "_catalog", 404)
+    with pytest.raises(RegistryError, match="keeps no catalog"):
+        registry.repositories()
+
+
+def test_tags_and_manifests_are_deleted(registry: Registry, fake: FakeRegistry) -> None:
+    digest = fake.add_image("app", "v1", [b"layer"])
+    fake.tags["app"]["latest"] = digest
+    assert registry.delete_tag("app", "v1")
+    assert not registry.delete_tag("app", "v1")
+    assert (registry.tags("app"), digest in fake.manifests["app"]) == (["latest"], True)
+    assert registry.delete_manifest("app", digest)
+    assert not registry.delete_manifest("app", digest)
+    assert registry.tags("app") == []
+
+
+def test_a_registry_that_does_not_delete(registry: Registry, fake: FakeRegistry) -> None:
+    fake.add_image("app", "v1", [b"layer"])
+    fake.deletes = False
+    with pytest.raises(RegistryError, match=r"does not delete v1: deleting is disabled .*storage\.delete\.enabled"):
+        registry.delete_tag("app", "v1")

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ import pytest
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.docker import Docker
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.registry import Registry, RegistryError
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
-from ansible_collections.lumen.airgap.plugins.module_utils.services.registry_image import describe, publish
+from ansible_collections.lumen.airgap.plugins.module_utils.services.registry_image import publish
+from ansible_collections.lumen.airgap.tests.unit.fakes.clock import FakeClock
 from ansible_collections.lumen.airgap.tests.unit.fakes.docker import URL, FakeDockerClient
 from ansible_collections.lumen.airgap.tests.unit.fakes.layout import OCI_INDEX, LayoutBuilder
 from ansible_collections.lumen.airgap.tests.unit.fakes.registry import HOST, FakeRegistry, digest_of
@@ -28,14 +28,14 @@ class World:
         self.client = FakeDockerClient(self.fake)
         self.layout = LayoutBuilder(path / "layout")
 
-    def publish(self, *images: dict[str, Any], check_mode: bool = False) -> dict[str, Any]:
+    def publish(self, *images: dict[str, Any], check_mode: bool = False, **keywords: Any) -> dict[str, Any]:
         self.fake.requests.clear()
         self.client.calls.clear()
-        registry = Registry(HOST, session=self.fake.session())
-        return publish(images, registry, lambda: Docker(self.client, URL), check_mode)
+        keywords.setdefault("workers", 1)
+        return publish(images, self.registry(), lambda: Docker(self.client, URL), check_mode, **keywords)
 
-    def describe(self, *names: str) -> list[dict[str, Any]]:
-        return describe(names, Registry(HOST, session=self.fake.session()))
+    def registry(self) -> Registry:
+        return Registry(HOST, session=self.fake.session(), clock=FakeClock())
 
     def from_layout(self, ref: str, repository: str, *tags: str, force: bool = False) -> dict[str, Any]:
         source = {"layout": str(self.layout.path), "ref": ref, "daemon": None}
@@ -70,6 +70,8 @@ def test_a_layouts_image_under_three_tags(world: World) -> None:
         "tags": ["v1.0.0", "abc1234", "latest"],
         "bytes_sent": len(BASE) + len(APP) + len(config),
         "blobs_skipped": 0,
+        "mounted": 0,
+        "mended": [],
         "changed": True,
     }
     assert world.fake.tags["lumen-api"] == dict.fromkeys(("v1.0.0", "abc1234", "latest"), digest)
@@ -306,7 +308,7 @@ def test_docker_is_not_needed_for_layouts(world: World) -> None:
     def unexpected() -> Docker:
         raise AssertionError("nobody asked for Docker")
 
-    registry = Registry(HOST, session=world.fake.session())
+    registry = world.registry()
     assert publish([world.from_layout("app", "app", "v1.0.0")], registry, unexpected)["changed"]
 
 
@@ -317,59 +319,3 @@ def test_sources_may_be_mixed(world: World) -> None:
     assert [image["repository"] for image in result["images"]] == ["one", "two"]
     with pytest.raises(AirgapError, match=f"{HOST}/one:v1 is wanted for two images"):
         world.publish(from_daemon("app:build", "one", "v1"), world.from_layout("app", "one", "v1"))
-
-
-# --- what is there
-
-
-def test_an_image_and_its_labels(world: World) -> None:
-    digest = world.fake.add_image("app", "v1.0.0", [APP], Labels={"org.opencontainers.image.revision": "abc1234"})
-    tagged, by_digest = world.describe("app:v1.0.0", f"{HOST}/app@{digest}")
-    assert tagged["exists"]
-    assert (tagged["name"], tagged["digest"], tagged["message"]) == (f"{HOST}/app:v1.0.0", digest, None)
-    assert tagged["labels"] == by_digest["labels"] == {"org.opencontainers.image.revision": "abc1234"}
-    assert by_digest["tag"] is None
-
-
-def test_an_image_without_labels(world: World) -> None:
-    world.fake.add_image("app", "v1.0.0", [APP])
-    assert world.describe("app:v1.0.0")[0]["labels"] == {}
-
-
-def test_the_labels_of_an_index_are_its_first_images(world: World) -> None:
-    child = world.layout.manifest([APP], {"version": "1"})
-    world.layout.add("app", world.layout.index([child]))
-    world.publish(world.from_layout("app", "app", "v1.0.0"))
-    (image,) = world.describe("app:v1.0.0")
-    assert (image["media_type"], image["labels"]) == (OCI_INDEX, {"version": "1"})
-    del world.fake.manifests["app"][child["digest"]]
-    assert world.describe("app:v1.0.0")[0]["labels"] == {}
-
-
-def test_a_missing_image_in_the_words_of_a_pod(world: World) -> None:
-    world.fake.add_image("app", "v1.0.0", [APP])
-    tag, repository = world.describe("app:v9", "other:v1")
-    assert not tag["exists"]
-    assert tag["message"].startswith(
-        f"{HOST}/app:v9 is not in the registry (app has the tags v1.0.0): a pod that wants it gets ErrImagePull"
-    )
-    assert "the registry has no repository other" in repository["message"]
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("App:v1", "App:v1: 'App' is not a repository"),
-        ("elsewhere:5000/app:v1", f"names the registry elsewhere:5000, but {HOST} is the one"),
-        ("app", "app has neither tag nor digest"),
-    ],
-)
-def test_names_that_cannot_be_looked_up(world: World, name: str, message: str) -> None:
-    with pytest.raises(AirgapError, match=message):
-        world.describe(name)
-
-
-def test_a_manifest_that_cannot_be_understood(world: World) -> None:
-    world.fake.put("app", "v1", OCI_INDEX, json.dumps({"manifests": []}).encode())
-    with pytest.raises(AirgapError, match="cannot be understood: the index has no image for any platform"):
-        world.describe("app:v1")

@@ -53,19 +53,23 @@ def test_a_whole_bundle(inside: Inside) -> None:
     assert result["bundle"]["number"] == 7
     assert result["bundle"]["signer"] == "release@lumen"
     assert result["bundle"]["sha256"] == hashlib.sha256((path / "bundle.json").read_bytes()).hexdigest()
-    assert result["bundle"]["images"] == ["lumen-api:v1.0.0", "lumen-web:latest", "lumen-airgap/registry:3.1.2"]
+    names = [image["name"] for image in result["bundle"]["images"]]
+    assert names == ["lumen-api:v1.0.0", "lumen-web:latest", "lumen-airgap/registry:3.1.2"]
     assert result["refusals"] == []
     assert not inside.state_path.exists()
 
 
 def test_the_same_as_tar_and_as_volumes(inside: Inside) -> None:
+    def verified(path: Path) -> dict[str, Any]:
+        bundle: dict[str, Any] = inside.verify(path)["bundle"]
+        return {**bundle, "path": None}
+
     path = inside.full().seal()
-    result = inside.verify(path)
     tar = to_tar(path, inside.path / "lumen-1.tar")
-    assert inside.verify(tar) == result
+    assert verified(tar) == verified(path)
     parts = cut(tar, 20_000)
     assert len(parts) > 3
-    assert inside.verify(parts[2]) == result
+    assert verified(parts[2]) == verified(path)
 
 
 def test_a_bare_machine_comes_to_the_same_end(inside: Inside) -> None:
