@@ -25,6 +25,7 @@ notes:
     directories of this node and the registry is asked at C(127.0.0.1). A O(docker_host) elsewhere is refused.
 extends_documentation_fragment:
   - lumen.airgap.attributes
+  - lumen.airgap.progress
   - lumen.airgap.registry.docker
 attributes:
   check_mode:
@@ -292,12 +293,14 @@ from ..module_utils.adapters.htpasswd import BCRYPT_TRACEBACK, User
 from ..module_utils.adapters.node import Node
 from ..module_utils.entry import missing, run_module
 from ..module_utils.errors import AirgapError
-from ..module_utils.options import ABSOLUTE, PORT, SECONDS, Range, check_ranges
+from ..module_utils.options import ABSOLUTE, PORT, PROGRESS_OPTIONS, SECONDS, Range, check_ranges
+from ..module_utils.progress import progress_to
 from ..module_utils.services.registry import YAML_TRACEBACK, RegistryContainer, Settings, Tls
 from ..module_utils.services.registry_garbage import Collection
 from ..module_utils.times import SystemClock
 
 ARGUMENT_SPEC = {
+    **PROGRESS_OPTIONS,
     "state": {"type": "str", "choices": ["started", "stopped", "absent"], "default": "started"},
     "name": {"type": "str", "default": "registry"},
     "image": {"type": "str", "default": "lumen-airgap/registry:3.1.2"},
@@ -404,7 +407,8 @@ def main() -> None:
         if not module.params["garbage_collect"]:
             return ensure(wanted)
         timeout = module.params["garbage_collect_timeout"]
-        return Collection(wanted, ensure, docker, node, timeout, module.check_mode).run()
+        progress = progress_to(module.params["progress_path"])
+        return Collection(wanted, ensure, docker, node, timeout, module.check_mode, progress).run()
 
     run_module(module, call)
 

@@ -26,6 +26,7 @@ description:
   - Deleting frees no space before the registry's next garbage collection, see M(lumen.airgap.registry).
 extends_documentation_fragment:
   - lumen.airgap.attributes
+  - lumen.airgap.progress
   - lumen.airgap.registry
   - lumen.airgap.registry.sources
   - lumen.airgap.registry.docker
@@ -297,10 +298,18 @@ from ..module_utils.adapters.registry_source import Registries
 from ..module_utils.adapters.registry_storage import RegistryStorage
 from ..module_utils.adapters.upload_journal import UploadJournal
 from ..module_utils.entry import missing, run_module
-from ..module_utils.options import REGISTRY_OPTIONS, SOURCE_REGISTRIES_OPTIONS, WORKERS, check_ranges
+from ..module_utils.options import (
+    PROGRESS_OPTIONS,
+    REGISTRY_OPTIONS,
+    SOURCE_REGISTRIES_OPTIONS,
+    WORKERS,
+    check_ranges,
+)
+from ..module_utils.progress import progress_to
 from ..module_utils.services.registry_image import publish
 
 ARGUMENT_SPEC = {
+    **PROGRESS_OPTIONS,
     **REGISTRY_OPTIONS,
     **SOURCE_REGISTRIES_OPTIONS,
     "docker_host": {"type": "str", "default": DEFAULT_HOST},
@@ -367,6 +376,7 @@ def main() -> None:
             journal=UploadJournal(params["journal_path"]),
             storage=RegistryStorage(params["storage_path"]) if params["storage_path"] else None,
             prune=params["prune"],
+            progress=progress_to(params["progress_path"]),
         )
 
     run_module(module, call)

@@ -52,7 +52,14 @@ class Collection:
     """
 
     def __init__(
-        self, settings: Settings, ensure: Ensure, docker: Docker, node: Node, timeout: float, check_mode: bool
+        self,
+        settings: Settings,
+        ensure: Ensure,
+        docker: Docker,
+        node: Node,
+        timeout: float,
+        check_mode: bool,
+        progress: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._settings = settings
         self._ensure = ensure
@@ -60,6 +67,7 @@ class Collection:
         self._node = node
         self._timeout = timeout
         self._check_mode = check_mode
+        self._progress = progress
 
     def run(self) -> dict[str, Any]:
         """Collect, and return the result of ``ensure`` with ``garbage``: ``{blobs, bytes}``, what was freed.
@@ -70,12 +78,14 @@ class Collection:
         garbage = self._look(result["diff"]["before"])
         if garbage is None or not garbage.blobs:
             return {**result, "garbage": garbage and {"blobs": 0, "bytes": 0}}
+        self._progress(f"{garbage.blobs} blobs, {garbage.size} bytes, are referred to by nothing")
         actions = list(result["actions"])
         freed = garbage.size
         switch = not self._settings.read_only
         actions += ["switch to read-only", "collect", "switch back"] if switch else ["collect"]
         if not self._check_mode:
             freed = self._collect()
+            self._progress(f"{freed} bytes freed; switching back")
             result["container"] = self._ensure(self._settings)["container"]
         diff = {
             "before": {**result["diff"]["before"], "garbage": {"blobs": garbage.blobs, "bytes": garbage.size}},
@@ -104,6 +114,7 @@ class Collection:
     def _collect(self) -> int:
         """Collect while nobody can write; returns the bytes that the storage holds less."""
         try:
+            self._progress("read-only while they are collected")
             self._ensure(replace(self._settings, read_only=True))
             before = self._node.size(self._blobs)
             self._execute()
