@@ -36,8 +36,8 @@ def test_both_have_the_same_nodes() -> None:
 def test_every_variable_of_the_cluster_is_one_of_the_lab() -> None:
     lab, airgap = (load(INVENTORIES / name / "group_vars" / "all.yml") for name in ("lab", "airgap"))
     of_lab = {name for name in lab if name.startswith("airgap_")}
-    # The lab's driver keeps its wheels in a cache of its own; and it makes the application, which a cluster has.
-    assert set(airgap) - {"airgap_bootstrap_wheelhouse"} == of_lab - {"airgap_app_replicas", "airgap_app_analysis"}
+    # The lab makes the application, which a cluster has.
+    assert set(airgap) == of_lab - {"airgap_app_replicas", "airgap_app_analysis"}
 
 
 def test_a_cluster_is_spoken_to_from_here() -> None:

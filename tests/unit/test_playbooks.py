@@ -19,7 +19,7 @@ PLAYBOOKS = sorted((ROOT / "playbooks").rglob("*.yml"))
 # Modules that speak to Git, to Docker or to the registry for as long as these like.
 SLOW = {"ansible.builtin.git", "community.docker.docker_image", "lumen.airgap.registry_image"}
 # What site.yml and release.yml read beside the site's airgap_*.
-OTHERS = ["version", "retry", "force_unlock", "airgap_gate", "registry_archive", "registry_image"]
+OTHERS = ["version", "retry", "force_unlock", "airgap_gate", "registry_image"]
 
 
 def tasks(node: Any) -> Iterator[dict[str, Any]]:
@@ -64,8 +64,8 @@ def test_the_journal_names_the_phase_before_it_begins() -> None:
 def read_by_plays() -> set[str]:
     files = [*PLAYBOOKS, *(ROOT / "roles").rglob("*.yml")]
     found = {name for path in files for name in re.findall(r"\bairgap_[a-z_]+\b", path.read_text(encoding="utf-8"))}
-    # airgap_build is what tasks/build.yml returns.
-    return found - {"airgap_build"} | set(OTHERS)
+    # airgap_build is what tasks/build.yml returns, bootstrap_taken what roles/bootstrap does.
+    return found - {"airgap_build", "bootstrap_taken"} | set(OTHERS)
 
 
 def test_every_variable_is_documented() -> None:
@@ -78,8 +78,9 @@ def test_every_variable_is_documented() -> None:
 def test_the_inventory_sets_what_the_plays_read() -> None:
     folder = ROOT / "inventories" / "airgap"
     text = "\n".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.yml"))
-    # These belong to one run; a gate is the exception, and roles/registry knows its own image.
+    # These belong to one run; a gate is the exception; and the roles know their own image and place.
     optional = {"version", "retry", "force_unlock", "airgap_gate", "registry_image"}
+    optional |= {"airgap_bundle_force", "airgap_bundle_state_path"}
     wanted = read_by_plays() - optional
     assert {name for name in wanted if not re.search(rf"^\s*{name}:", text, re.MULTILINE)} == set()
     everything = set(re.findall(r"^\s*(airgap_[a-z_]+):", text, re.MULTILINE))
