@@ -56,8 +56,8 @@ options:
       server:
         description:
           - URL that containerd asks when no endpoint has the image.
-          - Without it and without one in the file, the endpoint with the registry's own address, or else the registry by
-            HTTPS. k3s always asks the registry by HTTPS.
+          - Without it and without one in the file, the endpoint with the registry's own address, or else the registry
+            by HTTPS. k3s always asks the registry by HTTPS.
         type: str
       capabilities:
         description:
@@ -87,8 +87,8 @@ options:
       password:
         description:
           - Password of O(mirrors[].username). A file that has it is readable by its owner alone.
-          - For containerd it becomes a header of basic authentication in C(hosts.toml). containerd 1 does not send that to
-            a token service of another address.
+          - For containerd it becomes a header of basic authentication in C(hosts.toml). containerd 1 does not send that
+            to a token service of another address.
         type: str
       rewrite:
         description:

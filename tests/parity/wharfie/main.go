@@ -1,4 +1,4 @@
-// The parser of k3s for registries.yaml, asked what it read and where it would pull an image from.
+// The parser of k3s for registries.yaml, asked what it read.
 //
 // One path of a file per argument; one JSON document per line of output, in order.
 package main

@@ -213,7 +213,7 @@ def _refuse_conflicts(registry: Any, section: str, path: str) -> None:
         if found:
             what = "mirrors" if key == "mirrors" else "configs with tls"
             raise MirrorError(
-                f"{path} has {what} of {', '.join(found)} under [plugins.\"{section}\".registry], and containerd's CRI "
+                f'{path} has {what} of {", ".join(found)} under [plugins."{section}".registry], and containerd\'s CRI '
                 "plugin does not start with these beside config_path. Give them here as mirrors, take them out of "
                 "that file, and run this again"
             )

@@ -128,7 +128,7 @@ def _config(mirror: Mirror, ca_path: str | None) -> dict[str, dict[str, Any]]:
         "key_file": mirror.client_key_path,
         "insecure_skip_verify": mirror.skip_verify,
     }
-    sections = {"auth": auth, "tls": tls}
+    sections: dict[str, dict[str, Any]] = {"auth": auth, "tls": tls}
     given = {name: {key: value for key, value in part.items() if value is not None} for name, part in sections.items()}
     return {name: part for name, part in given.items() if part}
 
@@ -199,14 +199,14 @@ def _plain(value: Any) -> Any:
 def _text(document: Any) -> str:
     sink = _Sink()
     _yaml().dump(document, sink)
-    return "".join(sink.parts)
+    return b"".join(sink.parts).decode()
 
 
 class _Sink:
     """What ruamel.yaml writes to: an engine has no streams."""
 
     def __init__(self) -> None:
-        self.parts: list[str] = []
+        self.parts: list[bytes] = []
 
-    def write(self, part: str) -> None:
+    def write(self, part: bytes) -> None:
         self.parts.append(part)

@@ -112,7 +112,7 @@ def _check(mirror: Mirror) -> None:
     where = f"the mirror of {mirror.registry}"
     if mirror.registry != DEFAULT and not _REGISTRY.fullmatch(mirror.registry):
         raise MirrorError(
-            f"'{mirror.registry}' is no registry: give host or host:port as images name it, or {DEFAULT} for every other"
+            f"'{mirror.registry}' is no registry: give host or host:port as images name it, or {DEFAULT} for the others"
         )
     if not mirror.endpoints:
         raise MirrorError(f"{where} has no endpoints: name at least one URL")
@@ -121,7 +121,9 @@ def _check(mirror: Mirror) -> None:
     if len(set(mirror.endpoints)) < len(mirror.endpoints):
         raise MirrorError(f"{where} names an endpoint twice")
     if mirror.ca_content is not None and "-----BEGIN CERTIFICATE-----" not in mirror.ca_content:
-        raise MirrorError(f"ca_content of {where} is no certificate in PEM: it has to begin -----BEGIN CERTIFICATE-----")
+        raise MirrorError(
+            f"ca_content of {where} is no certificate in PEM: it has to begin -----BEGIN CERTIFICATE-----"
+        )
     for name in ("ca_path", "client_cert_path", "client_key_path"):
         path = getattr(mirror, name)
         if path is not None and not posixpath.isabs(path):
