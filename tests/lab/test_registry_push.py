@@ -35,6 +35,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from .conftest import ROOT, eventually
+from .registry_process import RegistryProcess
 
 MIB = 1 << 20
 SIZE = 48 * MIB
@@ -49,63 +50,6 @@ image = {"source": {"layout": layout, "ref": "app"}, "repository": "app", "tags"
 registry = Registry.connect({"host": host, "scheme": "http"})
 print(json.dumps(publish([image], registry, None, journal=UploadJournal(journal))["images"][0]))
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Server:
-    """The registry's program with a storage of its own; ``start`` after ``stop`` finds what was stored."""
-
-    def __init__(self, path: Path, **http: Any) -> None:
-        from driver import build
-
-        row = next(row for row in build.PROGRAMS if row.name == "registry")
-        self.program = build._folder(row) / "registry"
-        self.storage = path / "storage"
-        self.host = f"127.0.0.1:{free_port()}"
-        self.config = path / "config.yml"
-        auth = http.pop("auth", None)
-        settings = {
-            "version": "0.1",
-            "log": {"level": "error", "accesslog": {"disabled": True}},
-            "storage": {
-                "filesystem": {"rootdirectory": str(self.storage)},
-                "cache": {"blobdescriptor": "inmemory"},
-                "delete": {"enabled": True},
-            },
-            "http": {"addr": self.host, **http},
-            **({"auth": auth} if auth else {}),
-        }
-        self.config.write_text(json.dumps(settings))  # which is YAML
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        environment = {**os.environ, "OTEL_TRACES_EXPORTER": "none"}
-        argv = [str(self.program), "serve", str(self.config)]
-        self.process = subprocess.Popen(
-            argv, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        eventually("the registry listens", self._listens, 20)
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait(10)
-            self.process = None
-
-    def _listens(self) -> bool:
-        assert self.process is not None
-        assert self.process.poll() is None, "the registry ended by itself"
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", int(self.host.split(":")[1])), 1):
-            return True
-        return False
-
-    def data(self, digest: str) -> Path:
-        return Path(RegistryStorage(str(self.storage)).path(digest))
 
 
 class Proxy:
@@ -166,15 +110,15 @@ class Proxy:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    found = Server(tmp_path)
+def server(tmp_path: Path) -> Iterator[RegistryProcess]:
+    found = RegistryProcess(tmp_path)
     found.start()
     yield found
     found.stop()
 
 
 @pytest.fixture
-def proxy(server: Server) -> Iterator[Proxy]:
+def proxy(server: RegistryProcess) -> Iterator[Proxy]:
     found = Proxy(server.host)
     yield found
     found.close()
@@ -209,12 +153,12 @@ class Push:
         self.process.communicate(timeout=10)
 
 
-def assert_whole(server: Server, name: str = "app:v1.0.0") -> None:
+def assert_whole(server: RegistryProcess, name: str = "app:v1.0.0") -> None:
     (image,) = describe([name], session(server), verify=True)
     assert (image["exists"], image["corrupt"]) == (True, [])
 
 
-def session(server: Server) -> Registry:
+def session(server: RegistryProcess) -> Registry:
     return Registry.connect({"host": server.host, "scheme": "http"})
 
 
@@ -228,7 +172,7 @@ def no_docker() -> Any:
 
 
 def test_killed_in_mid_upload_and_run_again(
-    server: Server, proxy: Proxy, layout: LayoutBuilder, tmp_path: Path
+    server: RegistryProcess, proxy: Proxy, layout: LayoutBuilder, tmp_path: Path
 ) -> None:
     """The second run sends what the first one did not, and leaves nothing in the journal."""
     proxy.hold_after = 20 * MIB
@@ -250,7 +194,7 @@ def test_killed_in_mid_upload_and_run_again(
 
 
 def test_the_registry_is_restarted_in_mid_push(
-    server: Server, proxy: Proxy, layout: LayoutBuilder, tmp_path: Path
+    server: RegistryProcess, proxy: Proxy, layout: LayoutBuilder, tmp_path: Path
 ) -> None:
     proxy.hold_after = 20 * MIB
     push = Push(proxy.host, layout, tmp_path / "journal")
@@ -265,14 +209,16 @@ def test_the_registry_is_restarted_in_mid_push(
     assert_whole(server)
 
 
-def test_a_proxy_that_fails_for_a_while(server: Server, proxy: Proxy, layout: LayoutBuilder, tmp_path: Path) -> None:
+def test_a_proxy_that_fails_for_a_while(
+    server: RegistryProcess, proxy: Proxy, layout: LayoutBuilder, tmp_path: Path
+) -> None:
     proxy.failures = 3
     assert Push(proxy.host, layout, tmp_path / "journal").result()["changed"]
     assert proxy.failures == 0
     assert_whole(server)
 
 
-def test_two_runs_at_once(server: Server, layout: LayoutBuilder, tmp_path: Path) -> None:
+def test_two_runs_at_once(server: RegistryProcess, layout: LayoutBuilder, tmp_path: Path) -> None:
     runs = [Push(server.host, layout, tmp_path / "journal") for _number in range(2)]
     digests = {run.result()["digest"] for run in runs}
     assert len(digests) == 1
@@ -282,7 +228,7 @@ def test_two_runs_at_once(server: Server, layout: LayoutBuilder, tmp_path: Path)
 
 
 @pytest.mark.parametrize("what", ["layer", "layer gone", "layer cut", "manifest", "manifest unreadable"])
-def test_damage_is_found_and_mended_by_a_forced_push(server: Server, tmp_path: Path, what: str) -> None:
+def test_damage_is_found_and_mended_by_a_forced_push(server: RegistryProcess, tmp_path: Path, what: str) -> None:
     layout = LayoutBuilder(tmp_path / "layout")
     layer = random.Random(2).randbytes(2 * MIB)
     child = layout.manifest([layer, b"small"])
@@ -291,7 +237,7 @@ def test_damage_is_found_and_mended_by_a_forced_push(server: Server, tmp_path: P
     publish([app(layout)], registry, no_docker)
     assert_whole(server)
     digest = child["digest"] if what.startswith("manifest") else f"sha256:{hashlib.sha256(layer).hexdigest()}"
-    stored = server.data(digest)
+    stored = Path(RegistryStorage(str(server.storage)).path(digest))
     content = stored.read_bytes()
     if what == "layer gone":
         stored.unlink()
@@ -323,7 +269,7 @@ def test_tls_and_users(tmp_path: Path) -> None:
     certificate, key = self_signed(tmp_path)
     users = tmp_path / "htpasswd"
     users.write_bytes(b"ann:" + bcrypt.hashpw(b"secret", bcrypt.gensalt(4)) + b"\n")
-    server = Server(
+    server = RegistryProcess(
         tmp_path,
         tls={"certificate": str(certificate), "key": str(key)},
         auth={"htpasswd": {"realm": "lab", "path": str(users)}},
@@ -344,7 +290,7 @@ def test_tls_and_users(tmp_path: Path) -> None:
         Registry.connect({**options, "ca_path": str(certificate)})
 
 
-def test_deleting_and_pruning(server: Server, tmp_path: Path) -> None:
+def test_deleting_and_pruning(server: RegistryProcess, tmp_path: Path) -> None:
     """What an index that stays is made of survives, what nothing refers to is gone."""
     layout = LayoutBuilder(tmp_path / "layout")
     shared, alone = layout.manifest([b"shared"]), layout.manifest([b"alone"])

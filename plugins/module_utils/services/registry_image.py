@@ -392,6 +392,9 @@ def _plan(deliveries: Sequence[Delivery], inventory: Inventory, workers: int, st
     each(workers, lambda item: item.decide({tag: digests.get((id(item), tag)) for tag in item.tags}), deliveries)
     each(workers, lambda item: item.look_further(), deliveries)
     _inspect(daemon, storage, workers)
+    for pushed in daemon:
+        for blob in () if pushed.damaged else pushed.stored():
+            inventory.note(pushed.repository, blob.digest)
     _look_up_blobs([item for item in content if not item.complete], inventory, workers)
     if storage is None:
         _refuse_damage([item for item in deliveries if item.force], inventory, workers)
