@@ -10,6 +10,7 @@ MAKEFLAGS += --no-print-directory
 # Debian packages, one list for each purpose.
 PACKAGES_CHECK := git openssh-client python3-venv shellcheck
 PACKAGES_LAB := $(PACKAGES_CHECK) ca-certificates curl docker.io gcc iproute2 iptables libc6-dev mmdebstrap
+PACKAGES_BENCH := skopeo
 
 # The parts of `make check`, in the order of what fails first for the least time.
 CHECKS := lint shell types go unit playbooks docs
@@ -135,4 +136,5 @@ test: tools ## every test there is; what the continuous integration calls
 	@mk/sections $(CHECKS) $(TESTS)
 
 bench: tools ## the benchmarks and their limits
+	@mk/packages $(PACKAGES_BENCH)
 	$(PYTHON_BIN) tests/bench/run.py

@@ -111,6 +111,7 @@ MODULES = {
     "argo-rollouts": "github.com/argoproj/argo-rollouts",
     "calico": "github.com/projectcalico/calico",
     "coredns": "github.com/coredns/coredns",
+    "crane": "github.com/google/go-containerregistry",
     "distribution": "github.com/distribution/distribution/v3",
     "etcd": "go.etcd.io/etcd/server/v3",
     "kubernetes": "k8s.io/kubernetes",
@@ -141,6 +142,9 @@ PROGRAMS: tuple[Row, ...] = (
         _ROLLOUTS,
     ),
 )
+
+#: What the benchmarks measure us against; the lab does not need it.
+CRANE = Program("crane", "crane", "github.com/google/go-containerregistry/cmd/crane")
 
 
 class Builder:

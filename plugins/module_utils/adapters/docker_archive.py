@@ -63,24 +63,22 @@ class _Layer(NamedTuple):
 
 
 def convert(archives: Iterable[Iterable[bytes]], cache: BlobCache, progress: Callable[[int], None]) -> list[SavedImage]:
-    """Read whole archives, one after the other, each in chunks. ``progress`` is given the bytes read so far, of all.
+    """Read whole archives, one after the other, each in chunks. ``progress`` is given the bytes of each.
 
     Raises ArchiveError; the blobs that were finished by then stay in the cache.
     """
     scratch = cache.scratch()
-    read = 0
     with ThreadPoolExecutor(WORKERS) as pool:
         layers = _Layers(cache, scratch, pool)
         readers = []
         try:
             for chunks in archives:
-                stream = _Stream(chunks, lambda done, before=read: progress(before + done))  # type: ignore[misc]
+                stream = _Stream(chunks, progress)
                 reader = _Reader(cache, layers)
                 with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|", bufsize=_CHUNK) as archive:
                     for member in archive:
                         reader.take(archive, member)
                 readers.append(reader)
-                read += stream.done
             return [item for reader in readers for item in reader.images()]
         except (tarfile.TarError, EOFError) as error:
             raise ArchiveError(f"the images that Docker sends are cut off or no archive: {error}. Run again") from error
@@ -97,7 +95,6 @@ class _Stream:
     def __init__(self, chunks: Iterable[bytes], progress: Callable[[int], None]) -> None:
         self._chunks = iter(chunks)
         self._rest = memoryview(b"")
-        self.done = 0
         self._progress = progress
 
     def read(self, size: int) -> bytes:
@@ -109,8 +106,7 @@ class _Stream:
                 if chunk is None:
                     break
                 self._rest = memoryview(chunk)
-                self.done += len(chunk)
-                self._progress(self.done)
+                self._progress(len(chunk))
             parts.append(self._rest[:wanted])
             self._rest = self._rest[wanted:]
             wanted -= len(parts[-1])

@@ -44,6 +44,8 @@ READ_TIMEOUT = 300.0
 # Seconds for which a request is tried again since it last got anywhere; opening a session is not worth as long.
 PATIENCE = 60.0
 CONNECT_PATIENCE = 5.0
+# A manifest whose content is no JSON any more makes distribution answer 500, however often it is asked.
+DAMAGE_PATIENCE = 2.0
 # A larger block is fewer turns of the interpreter for the same bytes; each thread has one.
 CHUNK = 512 * 1024
 CONFIG_LIMIT = 8 * 1024 * 1024
@@ -182,7 +184,7 @@ class Registry:
             raise AirgapError(f"there is no file {ca_path}, which is named as the CA of the registry {host}")
         login = (options["username"], options.get("password") or "") if options.get("username") else None
         registry = cls(host, options["scheme"], session, ca_path=ca_path, login=login, clock=clock, jitter=jitter)
-        registry._open(_Patience(registry._clock, jitter, CONNECT_PATIENCE))
+        registry._open(registry._patience(CONNECT_PATIENCE))
         return registry
 
     def ping(self) -> None:
@@ -210,10 +212,10 @@ class Registry:
         manifest = self.manifest(repository, reference)
         return manifest.digest if manifest else None
 
-    def manifest(self, repository: str, reference: str) -> Manifest | None:
+    def manifest(self, repository: str, reference: str, patience: float | None = None) -> Manifest | None:
         """Read a manifest by tag or digest and verify it, None when it is not there."""
-        path = _manifest(repository, reference)
-        answer = self._send("GET", path, repository, headers={"Accept": _ACCEPT}, stream=True)
+        path, limit = _manifest(repository, reference), self._patience(patience)
+        answer = self._persistent("GET", path, repository, limit, headers={"Accept": _ACCEPT}, stream=True)
         with answer:
             if answer.status_code == 404:
                 return None
@@ -223,6 +225,18 @@ class Registry:
         stated = answer.headers.get(_DIGEST_HEADER) or (reference if ":" in reference else None)
         digest = self._verified(body, stated, f"manifest {reference}", repository)
         return Manifest(digest, answer.headers.get("Content-Type", "").partition(";")[0], body)
+
+    def read_back(self, repository: str, digest: str) -> Manifest | str:
+        """Read a manifest to see whether it is whole; otherwise what is wrong with it in a few words."""
+        try:
+            manifest = self.manifest(repository, digest, DAMAGE_PATIENCE)
+        except CorruptError:
+            return "is no longer what its digest says"
+        except RegistryError as error:
+            if error.status is None or not backoff.is_transient(error.status):
+                raise
+            return f"cannot be read (HTTP {error.status})"
+        return "is missing" if manifest is None else manifest
 
     def put_manifest(self, repository: str, reference: str, manifest: Manifest) -> None:
         """Write a manifest under a tag or its digest, then read back what ``reference`` is now."""
@@ -509,8 +523,8 @@ class Registry:
         parts = urlsplit(url)
         return f"{parts.scheme}://{parts.netloc}" == self._base
 
-    def _patience(self) -> _Patience:
-        return _Patience(self._clock, self._jitter, self._seconds)
+    def _patience(self, seconds: float | None = None) -> _Patience:
+        return _Patience(self._clock, self._jitter, self._seconds if seconds is None else seconds)
 
     def _refusal(self, answer: Any, what: str, repository: str | None) -> RegistryError:
         status = answer.status_code

@@ -213,8 +213,11 @@ def _lock(folder: Path, pins: str, source: WheelSource) -> str:
         match = _WHEEL.fullmatch(path.name)
         if match is None:
             raise WheelError(f"{_target(source)}: {path.name} was fetched, which is no wheel")
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        wheels[_normal(match["name"])] = (match["name"], match["version"], digest)
+        with path.open("rb") as file:
+            digest = hashlib.sha256()
+            for data in iter(lambda: file.read(1 << 20), b""):
+                digest.update(data)
+        wheels[_normal(match["name"])] = (match["name"], match["version"], digest.hexdigest())
     wanted = {_normal(match[1]): f"{match[1]}=={match[2]}" for match in _PINNED.finditer(pins)}
     missing = sorted(pin for name, pin in wanted.items() if name not in wheels)
     if missing:

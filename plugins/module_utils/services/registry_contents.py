@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..adapters.registry import CorruptError, Manifest, Registry
+from ..adapters.registry import Manifest, Registry
 from ..engines.oci import image, references
 from ..engines.oci.image import Descriptor
 from ..errors import AirgapError
@@ -35,15 +35,12 @@ def _verify(reference: references.Reference, registry: Registry, workers: int) -
     blobs: dict[str, Descriptor] = {}
 
     def read(digest: str) -> None:
-        try:
-            manifest = registry.manifest(repository, digest)
-            if manifest is None:
-                corrupt.append({"digest": digest, "reason": "is missing"})
-                return
-            children, own = image.parts(manifest.parsed(), manifest.media_type)
-        except CorruptError:
-            corrupt.append({"digest": digest, "reason": "is no longer what its digest says"})
+        manifest = registry.read_back(repository, digest)
+        if isinstance(manifest, str):
+            corrupt.append({"digest": digest, "reason": manifest})
             return
+        try:
+            children, own = image.parts(manifest.parsed(), manifest.media_type)
         except (image.ImageError, ValueError) as error:
             raise AirgapError(f"{registry.host}/{repository}@{digest} cannot be understood: {error}") from error
         blobs.update({blob.digest: blob for blob in own})

@@ -19,7 +19,7 @@ from typing import Any, Callable, Protocol
 
 from ..adapters.docker import Docker, Push
 from ..adapters.layout import Layout, VerifyingReader
-from ..adapters.registry import CorruptError, Manifest, Registry
+from ..adapters.registry import Manifest, Registry
 from ..adapters.registry_source import Registries, Repository
 from ..adapters.registry_storage import RegistryStorage
 from ..adapters.upload_journal import UploadJournal
@@ -392,6 +392,9 @@ def _plan(deliveries: Sequence[Delivery], inventory: Inventory, workers: int, st
     each(workers, lambda item: item.decide({tag: digests.get((id(item), tag)) for tag in item.tags}), deliveries)
     each(workers, lambda item: item.look_further(), deliveries)
     _inspect(daemon, storage, workers)
+    for pushed in daemon:
+        for blob in () if pushed.damaged else pushed.stored():
+            inventory.note(pushed.repository, blob.digest)
     _look_up_blobs([item for item in content if not item.complete], inventory, workers)
     if storage is None:
         _refuse_damage([item for item in deliveries if item.force], inventory, workers)
@@ -434,21 +437,14 @@ def _inspect(deliveries: Sequence[Delivery], storage: RegistryStorage | None, wo
 
 def _refuse_damage(forced: Sequence[Delivery], inventory: Inventory, workers: int) -> None:
     """Without the storage at hand damage can be found, but not mended."""
-    asked = {
-        (item.repository, stored): item.registry
-        for item in forced
-        for stored in item.stored()
-        if isinstance(item, DaemonDelivery) or item.published or inventory.has(item.repository, stored.digest)
-    }
+    asked = {(item.repository, stored): item.registry for item in forced for stored in item.stored()}
 
     def look(ask: tuple[str, Descriptor]) -> str | None:
         repository, stored = ask
         if stored.media_type in (*image.INDEX_TYPES, *image.MANIFEST_TYPES):
-            try:
-                asked[ask].manifest(repository, stored.digest)
-            except CorruptError:
-                return "is no longer what its digest says"
-            return None
+            found = asked[ask].read_back(repository, stored.digest)
+            # One that is missing is written in any case.
+            return found if isinstance(found, str) and found != "is missing" else None
         return asked[ask].damage(repository, stored) if inventory.has(repository, stored.digest) else None
 
     found = each(workers, look, list(asked))

@@ -329,6 +329,8 @@ def _named(origin: str, text: str) -> Reference:
     if origin == "registry":
         return qualified(text)
     reference = references.parse(text)
+    if reference.repository == "sha256":
+        raise references.InvalidReferenceError(f"{text} is an ID, not repository:tag")
     return reference if reference.tag else reference._replace(tag="latest")
 
 

@@ -17,14 +17,13 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import IO, Any, BinaryIO, Callable, cast
+from typing import IO, Any, BinaryIO, cast
 
 from ...adapters import signature
 from ...adapters.blob_cache import BlobCache
 from ...adapters.layout import LayoutError
-from ...adapters.store import Store, StoreError, open_store
+from ...adapters.store import StoreError, open_store
 from ...engines.bundle import delta
 from ...engines.bundle.manifest import (
     BLOBS,
@@ -46,8 +45,12 @@ from ...engines.bundle.spec import parse_size
 from ...engines.oci import image
 from ...errors import AirgapError
 from ...times import Clock, SystemClock, rfc3339
-from .sources import Content, Gathering, Part, Progress, Throttled, Tools, fetch
+from . import space
+from .meter import Meter
+from .sources import Content, Gathering, Part, Progress, Tools, fetch
+from .space import Need
 from .specfile import SpecFile
+from .verify import verify
 
 DEFAULT_CACHE = "~/.cache/lumen-airgap/bundle"
 DEFAULT_VALID_DAYS = 90
@@ -58,7 +61,8 @@ SMALLEST_VOLUME = 1024 * 1024
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _REF_NAME = image.NAME_ANNOTATIONS[0]
 _CHUNK = 1 << 20
-_WORKERS = 2
+# Whose signature the builder looks for in the bundle that is there: its own.
+_SIGNER = "builder"
 _KEYGEN_DEADLINE = 30.0
 _DAY = 86400
 
@@ -145,13 +149,13 @@ def build(
             stack.enter_context(cache.locked(clock))
             _tidy(where)
         previous = _previous(where)
-        content = Gathering(specfile, cache, tools or Tools(), check_mode, progress).gather()
+        content = Gathering(specfile, cache, tools or Tools(), check_mode, progress, clock).gather()
         with _refused(specfile):
             plan = _plan(specfile, content, inventory, previous, number, clock.time())
         same = previous is not None and plan.body == previous.body and not content.unknown
-        changed = not (same and _sound(where, plan, _public_key(key), progress))
+        changed = not (same and _sound(where, plan, _public_key(key), progress, clock))
         if changed and not check_mode:
-            _write(where, plan, key, progress)
+            _write(where, plan, key, cache.path, progress, clock)
         return _result(where, plan, content, previous, changed)
 
 
@@ -232,6 +236,7 @@ def _plan(
     if inventory is not None:
         may = delta.leavable(content.trees, specfile.spec.registry_image, inventory[0])
         split = delta.split(specfile.spec.name, files, may, inventory[0])
+    wanted = specfile.spec.registry_image
     draft = BundleManifest(
         name=specfile.spec.name,
         number=1,
@@ -240,7 +245,8 @@ def _plan(
         images=tuple(content.images),
         files=tuple(sorted(split.packed)),
         base=inventory[1] if inventory else None,
-        registry_image=specfile.spec.registry_image,
+        # In check mode it may be one of those that are made first.
+        registry_image=wanted if wanted in {item.name for item in content.images} else None,
         wheelhouses=content.wheelhouses,
         collection=content.collection,
         absent_blobs=tuple(sorted(split.absent_blobs)),
@@ -324,14 +330,16 @@ def _bytes_part(path: str, body: bytes) -> Part:
 # --- what is there ---------------------------------------------------------------------------------------------------
 
 
-def _sound(where: _Output, plan: _Plan, public_key: str, progress: Progress) -> bool:
+def _sound(where: _Output, plan: _Plan, public_key: str, progress: Progress, clock: Clock) -> bool:
     """Whether the output holds exactly this bundle: its form, both signatures by our key, and every byte."""
     try:
         if not _right_form(where):
             return False
         with open_store(where.path) as store:
-            return _same(store, plan, public_key, progress)
-    except AirgapError:
+            there = verify(store, f"{_SIGNER} {public_key}", _SIGNER, plan.manifest.name, progress, clock)
+            return there.manifest == plan.manifest
+    except AirgapError as error:
+        progress(f"the bundle that is there is written again: {error.message}")
         return False
 
 
@@ -340,31 +348,6 @@ def _right_form(where: _Output) -> bool:
         return where.is_tar or os.path.exists(os.path.join(where.path, MANIFEST))
     sizes = [os.path.getsize(path) for path in where.files()]
     return all(size == where.volume_size for size in sizes[:-1]) and sizes[-1] <= where.volume_size
-
-
-def _same(store: Store, plan: _Plan, public_key: str, progress: Progress) -> bool:
-    files = plan.manifest.files
-    if {*store.names()} != {*(file.path for file in files), MANIFEST, SIGNATURE, CHECKSUMS, CHECKSUMS_SIGNATURE}:
-        return False
-    for name, body, signed in ((MANIFEST, plan.body, SIGNATURE), (CHECKSUMS, plan.sums, CHECKSUMS_SIGNATURE)):
-        with store.open(name) as file, store.open(signed) as made:
-            if file.read(len(body) + 1) != body:
-                return False
-            signature.verify(body, made.read(signature.SIGNATURE_LIMIT), f"bundle {public_key}", name)
-    progress(f"checking the {len(files)} files of the bundle that is there")
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        return all(pool.map(lambda file: _intact(store, file), files))
-
-
-def _intact(store: Store, wanted: BundleFile) -> bool:
-    digest, size = hashlib.sha256(), 0
-    with store.open(wanted.path) as file:
-        while True:
-            data = file.read(_CHUNK)
-            if not data:
-                return (digest.hexdigest(), size) == (wanted.sha256, wanted.size)
-            digest.update(data)
-            size += len(data)
 
 
 def _public_key(key: str) -> str:
@@ -395,7 +378,7 @@ def _public_key(key: str) -> str:
 # --- what is written -------------------------------------------------------------------------------------------------
 
 
-def _write(where: _Output, plan: _Plan, key: str, progress: Progress) -> None:
+def _write(where: _Output, plan: _Plan, key: str, cache_path: str, progress: Progress, clock: Clock) -> None:
     """Sign, fetch, pack under a hidden name, and give the whole its name at last."""
     body, sums = plan.body, plan.sums
     head = {
@@ -408,10 +391,16 @@ def _write(where: _Output, plan: _Plan, key: str, progress: Progress) -> None:
     size = sum(part.file.size + 1024 for part in parts)
     try:
         os.makedirs(where.parent, mode=0o755, exist_ok=True)
-        _check_space(where.parent, size)
-        fetch(parts, progress)
+        fetched = [part for part in parts if part.fetch]
+        space.check(
+            [
+                Need(where.parent, size, "the bundle"),
+                Need(cache_path, sum(part.file.size for part in fetched), "what is fetched for it"),
+            ]
+        )
+        fetch(fetched, progress, clock)
         draft = os.path.join(tempfile.mkdtemp(prefix=where.hidden("draft"), dir=where.parent), "bundle")
-        pack = _Packing(parts, size, progress)
+        pack = _Packing(parts, Meter("packing", size, progress, clock))
         if where.is_tar:
             with open(draft, "wb") as file:
                 pack.tar(file)
@@ -434,20 +423,12 @@ def _ordered(parts: dict[str, Part]) -> list[Part]:
     return [parts[path] for path in sorted(parts, key=lambda path: (path not in LAYOUT_FILES, path))]
 
 
-def _check_space(directory: str, size: int) -> None:
-    free = shutil.disk_usage(directory).free
-    if free < size:
-        raise AirgapError(f"the bundle has {size} bytes, but {directory} has {free} free: {size - free} are missing")
-
-
 class _Packing:
     """Writes the files of a bundle; each is hashed once more on its way, so that what is signed is what is written."""
 
-    def __init__(self, parts: Sequence[Part], size: int, progress: Progress) -> None:
+    def __init__(self, parts: Sequence[Part], meter: Meter) -> None:
         self._parts = parts
-        self._size = size
-        self._line = Throttled(progress)
-        self._done = 0
+        self._meter = meter
 
     def tar(self, target: BinaryIO) -> None:
         """One plain tar, the same for the same files."""
@@ -473,20 +454,16 @@ class _Packing:
     @contextlib.contextmanager
     def _opened(self, part: Part) -> Iterator[_Checked]:
         with part.open() as file:
-            yield _Checked(file, part.file, self._count)
-
-    def _count(self, size: int) -> None:
-        self._done += size
-        self._line(f"packed {self._done >> 20} of {self._size >> 20} MiB")
+            yield _Checked(file, part.file, self._meter)
 
 
 class _Checked:
     """A file on its way into the bundle."""
 
-    def __init__(self, file: BinaryIO, wanted: BundleFile, count: Callable[[int], None]) -> None:
+    def __init__(self, file: BinaryIO, wanted: BundleFile, meter: Meter) -> None:
         self._file = file
         self._wanted = wanted
-        self._count = count
+        self._meter = meter
         self._hash = hashlib.sha256()
         self._size = 0
 
@@ -498,7 +475,7 @@ class _Checked:
             raise AirgapError(f"{error.message}. The bundle was not built") from error
         self._hash.update(data)
         self._size += len(data)
-        self._count(len(data))
+        self._meter.add(len(data), self._wanted.path)
         return data
 
     def check(self) -> None:

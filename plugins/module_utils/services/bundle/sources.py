@@ -19,9 +19,7 @@ import json
 import os
 import shutil
 import tempfile
-import threading
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,12 +37,12 @@ from ...engines.bundle.spec import DEFAULT_REGISTRY_HOST, Access, ImageSource, W
 from ...engines.oci import image
 from ...engines.oci.image import Descriptor, Image
 from ...errors import AirgapError
+from ...times import Clock
+from .meter import Meter, size
 from .specfile import SpecFile, documents
 
 #: Blobs that are fetched at the same time.
 WORKERS = 4
-#: Seconds between two lines about one transfer.
-INTERVAL = 2.0
 _CHUNK = 1 << 20
 _WHEELS = "wheels"
 
@@ -93,7 +91,7 @@ class Gathering:
     """One build's look at all sources. Nothing outside the cache is written, and in check mode not even that."""
 
     def __init__(
-        self, specfile: SpecFile, cache: BlobCache, tools: Tools, check_mode: bool, progress: Progress
+        self, specfile: SpecFile, cache: BlobCache, tools: Tools, check_mode: bool, progress: Progress, clock: Clock
     ) -> None:
         self._file = specfile
         self._spec = specfile.spec
@@ -101,6 +99,7 @@ class Gathering:
         self._tools = tools
         self._check_mode = check_mode
         self._progress = progress
+        self._clock = clock
         self._content = Content()
         self._registries: dict[str, Registry] = {}
 
@@ -293,12 +292,14 @@ class Gathering:
     def _save(self, docker: Docker, images: Mapping[str, Mapping[str, Any]]) -> None:
         """Bring images of the daemon into the cache. Those that share layers come in one stream, so no layer comes
         twice; and while one stream is read, Docker already prepares the next."""
-        line = Throttled(self._progress)
-        self._progress(f"reading {len(images)} images from Docker")
+        # Layers that several images have are counted with each here: the end comes early, never late.
+        total = sum(int(about.get("Size") or 0) for about in images.values())
+        self._progress(f"reading {len(images)} images ({size(total)} or less) from Docker")
+        meter = Meter(f"reading {len(images)} images from Docker", total, self._progress, self._clock)
         saved = docker_archive.convert(
             _ahead([functools.partial(docker.save, names) for names in sharing(images)]),
             self._cache,
-            lambda done: line(f"reading {len(images)} images from Docker: {done >> 20} MiB"),
+            lambda count: meter.add(count, "layers are compressed meanwhile"),
         )
         by_name = {name: item for item in saved for name in (item.identity, *item.names)}
         for name, about in images.items():
@@ -438,41 +439,20 @@ def _ahead(requests: list[Callable[[], Iterator[bytes]]]) -> Iterator[Iterator[b
             yield stream
 
 
-def fetch(parts: Iterable[Part], progress: Progress) -> None:
+def fetch(parts: Sequence[Part], progress: Progress, clock: Clock) -> None:
     """Bring what has to be fetched into the cache, several at a time."""
-    pending = [part for part in parts if part.fetch]
-    total = sum(part.file.size for part in pending)
-    line, lock, done = Throttled(progress), threading.Lock(), [0, 0]
+    meter = Meter(f"fetching {len(parts)} blobs", sum(part.file.size for part in parts), progress, clock)
 
     def bring(part: Part) -> None:
         if part.fetch:
             part.fetch()
-        with lock:
-            done[0] += 1
-            done[1] += part.file.size
-            line(f"{done[0]} of {len(pending)} blobs, {done[1] >> 20} of {total >> 20} MiB")
+        meter.add(part.file.size, part.file.path)
 
     with ThreadPoolExecutor(WORKERS) as pool:
         try:
-            list(pool.map(bring, pending))
+            list(pool.map(bring, parts))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-
-
-class Throttled:
-    """Passes on one line in INTERVAL seconds."""
-
-    def __init__(self, progress: Progress, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._progress = progress
-        self._monotonic = monotonic
-        self._last = monotonic()
-
-    def __call__(self, line: str) -> None:
-        """Pass on the line, or drop it."""
-        now = self._monotonic()
-        if now - self._last >= INTERVAL:
-            self._last = now
-            self._progress(line)
 
 
 def _blob_file(digest: str, size: int) -> BundleFile:
