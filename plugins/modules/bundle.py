@@ -430,11 +430,15 @@ def bundle(module: AnsibleModule) -> dict[str, Any]:
         by=params["imported_by"] or "",
     )
     if state == "verified":
-        return verified(request, progress, clock)
-    images = None
-    if state == "imported":
-        images = ImageImport(connect(), params["force"], params["storage_path"], progress=progress)
-    return bring_in(request, progress, clock, check_mode, images)
+        result = verified(request, progress, clock)
+    else:
+        images = None
+        if state == "imported":
+            images = ImageImport(connect(), params["force"], params["storage_path"], progress=progress)
+        result = bring_in(request, progress, clock, check_mode, images)
+    for reason in result["refusals"]:
+        module.warn(reason)
+    return result
 
 
 def _built(module: AnsibleModule) -> dict[str, Any]:

@@ -26,6 +26,8 @@ _BUFFER = 256 * 1024
 # An extended header holds a long path or a large size. One without limit would be read into memory before any
 # signature has been looked at.
 _EXTENDED_LIMIT = 64 * 1024
+# More than any bundle has, and what still fits into memory: the members are counted before they are known to be good.
+_MEMBERS_LIMIT = 1_000_000
 _TYPES = {
     tarfile.LNKTYPE: "a hard link",
     tarfile.SYMTYPE: "a symbolic link",
@@ -215,6 +217,8 @@ class TarStore:
                 if offset + size > self._file.size:
                     raise self._truncated(f"{name} ends at byte {offset + size}")
                 seen.add(name)
+                if len(seen) > _MEMBERS_LIMIT:
+                    raise StoreError(f"{self.where} has more than {_MEMBERS_LIMIT} files: no bundle has")
                 yield name, _Member(offset, size)
                 offset += _blocks(size)
 

@@ -37,7 +37,7 @@ class ImageImport:
     workers: int = WORKERS
     progress: Callable[[str], None] = lambda line: None
     result: dict[str, Any] = field(default_factory=dict, init=False)
-    _known: list[tuple[str, str]] = field(default_factory=list, init=False)
+    _known: set[tuple[str, str]] = field(default_factory=set, init=False)
 
     @property
     def changed(self) -> bool:
@@ -83,12 +83,12 @@ class ImageImport:
                     image=item.name,
                     digest=blob.digest,
                 )
-            self._known.append((holder, blob.digest))
+            self._known.add((holder, blob.digest))
 
     def _publish(self, bundle: Bundle, journal: UploadJournal | None) -> None:
         layout = bundle.layout()
         inventory = Inventory()
-        for repository, digest in self._known:
+        for repository, digest in sorted(self._known):
             inventory.add(repository, digest)
         self.result = publish(
             [self._entry(bundle, item) for item in bundle.manifest.images],

@@ -51,7 +51,7 @@ def verified(request: Request, progress: Callable[[str], None], clock: Clock) ->
         bundle = verify(store, request.allowed_signers, request.signer, request.name, progress, clock)
         history = State(request.state_path, bundle.manifest.name).history()
         reasons = engine.check(bundle.manifest, bundle.sha256, history, clock.time(), force=True)
-        return {"changed": False, "bundle": bundle.summary(), "refusals": list(reasons), "warnings": list(reasons)}
+        return {"changed": False, "bundle": bundle.summary(), "refusals": list(reasons)}
 
 
 def bring_in(
@@ -205,7 +205,6 @@ class _Run:
             "images": images.result["images"] if images is not None else [],
             "bytes_sent": sum(item["bytes_sent"] for item in images.result["images"]) if images is not None else 0,
             "refusals": list(reasons),
-            "warnings": list(reasons),
             "diff": {"before": before, "after": after},
         }
 

@@ -7,17 +7,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Callable
 
-from ...adapters.registry import Manifest, Registry
+from ...adapters.registry import Registry
 from ...engines.bundle import delta
 from ...engines.bundle import manifest as engine
 from ...engines.bundle.delta import HeldBlob, HeldBundle, HeldFile, Inventory
 from ...engines.bundle.manifest import BundleError
 from ...engines.oci import image
-from ...errors import AirgapError
 from ...times import Clock, rfc3339
 from .content import scan
 from .state import State, names, replacing
@@ -59,7 +57,7 @@ def take(registry: Registry, state_path: str, progress: Callable[[str], None], c
     repositories = registry.repositories()
     for number, repository in enumerate(repositories, 1):
         progress(f"{number} of {len(repositories)} repositories: {repository}")
-        _read_repository(registry, repository, images, blobs)
+        _read_repository(registry, repository, images, blobs, progress)
     bundles, files = _held(state_path)
     return Inventory(
         registry=registry.host,
@@ -75,9 +73,13 @@ def take(registry: Registry, state_path: str, progress: Callable[[str], None], c
 
 
 def _read_repository(
-    registry: Registry, repository: str, images: dict[str, str], blobs: dict[str, dict[str, int]]
+    registry: Registry,
+    repository: str,
+    images: dict[str, str],
+    blobs: dict[str, dict[str, int]],
+    progress: Callable[[str], None],
 ) -> None:
-    seen: dict[str, Manifest] = {}
+    seen: set[str] = set()
     for tag in registry.tags(repository) or ():
         digest = registry.manifest_digest(repository, tag)
         # A tag that was deleted meanwhile, or that is of another algorithm than a bundle's, is of no use to a delta.
@@ -90,23 +92,16 @@ def _read_repository(
             manifest = None if wanted in seen else registry.manifest(repository, wanted)
             if manifest is None:
                 continue  # an index may name images that were never brought here
-            seen[wanted] = manifest
-            children, own = _parts(registry, repository, manifest)
+            seen.add(wanted)
+            try:
+                children, own = image.parts(manifest.parsed(), manifest.media_type)
+            except ValueError as error:
+                progress(f"{repository}@{wanted} is left out of the inventory: {error}")
+                continue
             pending.extend(child.digest for child in children)
             for blob in own:
                 if blob.digest.startswith("sha256:"):
                     blobs.setdefault(blob.digest, {})[repository] = blob.size
-
-
-def _parts(
-    registry: Registry, repository: str, manifest: Manifest
-) -> tuple[Sequence[image.Descriptor], Sequence[image.Descriptor]]:
-    try:
-        return image.parts(manifest.parsed(), manifest.media_type)
-    except ValueError as error:
-        raise AirgapError(
-            f"{registry.host}/{repository}: the manifest {manifest.digest} cannot be understood: {error}"
-        ) from error
 
 
 def _held(state_path: str) -> tuple[tuple[HeldBundle, ...], dict[str, HeldFile]]:
@@ -118,9 +113,17 @@ def _held(state_path: str) -> tuple[tuple[HeldBundle, ...], dict[str, HeldFile]]
         if last is not None:
             bundles.append(HeldBundle(name, last.number, last.sha256))
         for path, found in scan(state.content).items():
-            if found.sha256:
+            if found.sha256 and _is_path(path):
                 files[f"{name}/{path}"] = HeldFile(found.sha256, found.size)
     return tuple(bundles), dict(sorted(files.items()))
+
+
+def _is_path(path: str) -> bool:
+    """False for what no bundle could have brought, so that no delta can leave it out."""
+    try:
+        return bool(engine.check_path(path))
+    except (BundleError, UnicodeEncodeError):
+        return False
 
 
 def _read(path: str) -> Inventory | None:

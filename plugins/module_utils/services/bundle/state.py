@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
-from ...engines.bundle.manifest import Imported, Reader, canonical
+from ...engines.bundle.manifest import BundleError, Imported, Reader, canonical, check_name
 from ...errors import AirgapError
 
 #: How the names of files begin that a killed run may leave behind.
@@ -36,14 +36,14 @@ _LIMIT = 64 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Journal:
-    """A run that writes: whose bundle (``sha256`` of its bundle.json), since when, and whether all hashes were right.
+    """A run that writes: whose bundle (``sha256`` of its bundle.json), and since when.
 
-    What it has written needs no entry: every step looks at what is there before it writes.
+    It begins once all hashes were found right. What was written since needs no entry: every step looks at what is
+    there before it writes.
     """
 
     sha256: str
     started_at: str
-    hashed: bool = False
 
 
 class State:
@@ -159,7 +159,8 @@ class State:
 def names(path: str) -> list[str]:
     """The names of the bundles that have a directory under ``path``."""
     try:
-        return sorted(entry.name for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False))
+        with os.scandir(path) as found:
+            return sorted(entry.name for entry in found if entry.is_dir(follow_symlinks=False) and _is_name(entry.name))
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -226,6 +227,13 @@ def remove_tree(path: str) -> None:
         pass
     except OSError as error:
         raise AirgapError(f"{path} cannot be removed: {error}") from error
+
+
+def _is_name(name: str) -> bool:
+    try:
+        return bool(check_name(name))
+    except BundleError:
+        return False
 
 
 def _unlink(path: str) -> None:

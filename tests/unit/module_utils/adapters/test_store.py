@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters import store as module
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.store import (
     DirectoryStore,
     Store,
@@ -189,6 +190,13 @@ def test_a_size_that_lies(tmp_path: Path, size: bytes) -> None:
     (tmp_path / "x.tar").write_bytes(body)
     with pytest.raises(StoreError, match=r"the size of y is|is truncated: y ends at byte"):
         open_store(str(tmp_path / "x.tar"))
+
+
+def test_endless_members_are_not_counted_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = pack(tmp_path / "x.tar")
+    monkeypatch.setattr(module, "_MEMBERS_LIMIT", 2)
+    with pytest.raises(StoreError, match="has more than 2 files"):
+        open_store(str(path))
 
 
 def test_a_compressed_tar(tmp_path: Path) -> None:

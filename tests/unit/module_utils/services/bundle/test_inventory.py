@@ -111,3 +111,17 @@ def test_a_link_in_the_content_is_not_held(inside: Inside) -> None:
     path = inside.path / "inventory.json"
     take(inside, path)
     assert "lumen/files/run.sh" not in delta.parse(path.read_bytes()).files
+
+
+def test_what_no_bundle_brought_does_not_spoil_the_document(inside: Inside) -> None:
+    inside.unpack(inside.full().seal())
+    (inside.state / "content" / "files" / "a\\b").write_text("x")
+    (inside.state_path / "Not a bundle" / "content").mkdir(parents=True)
+    (inside.state_path / "Not a bundle" / "content" / "x").write_text("x")
+    inside.fake.put("odd", "v1", "application/vnd.oci.image.manifest.v1+json", b"{}")
+    path = inside.path / "inventory.json"
+    take(inside, path)
+    found = delta.parse(path.read_bytes())
+    assert len(found.files) == 5
+    assert list(found.images) == ["odd:v1"]
+    assert any("odd@sha256:" in line and "is left out" in line for line in inside.lines)
