@@ -38,8 +38,8 @@ def test_the_registry_runs_from_the_image_of_the_bundle(node_1: Host) -> None:
     assert found["State"]["Status"] == "running"
 
 
-def test_the_registry_has_every_image_and_no_other(node_1: Host) -> None:
-    names = {"molecule-bundle/registry", "probe", "scenario/both", "scenario/one"}
+def test_the_registry_has_every_image_of_both_bundles_and_no_other(node_1: Host) -> None:
+    names = {"molecule-bundle/registry", "probe", "scenario/both", "scenario/one", "scenario/two"}
     assert set(curl(node_1, "/v2/_catalog")["repositories"]) == names
 
 
@@ -65,7 +65,7 @@ def test_files_have_their_modes(node_1: Host) -> None:
 
 def test_the_history_says_what_when_and_by_whom(node_1: Host) -> None:
     history = json.loads(node_1.file("/var/lib/molecule-bundle/bundles/scenario/history.json").content_string)
-    assert [entry["number"] for entry in history] == sorted(entry["number"] for entry in history)
+    assert [(entry["number"], entry["forced"]) for entry in history] == [(1, False), (2, False), (1, True)]
     assert all(entry["by"] and entry["imported_at"] and len(entry["sha256"]) == 64 for entry in history)
 
 
