@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 import yaml
 from ansible_collections.lumen.airgap.plugins.doc_fragments.registry import ModuleDocFragment
@@ -113,10 +114,14 @@ def test_registry_image_wants_the_registrys_own_storage(run: Run, fake_registry:
     assert "is not the storage of a registry" in result["msg"]
 
 
-def test_registry_image_without_docker(run: Run, fake_registry: FakeRegistry, tmp_path: Path) -> None:
+def test_registry_image_without_docker(run: Run, fake_registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: Any) -> None:
+        raise docker.errors.DockerException("Connection aborted, FileNotFoundError(2, 'No such file or directory')")
+
+    monkeypatch.setattr(docker, "APIClient", refuse)
     image = {"source": {"daemon": "a"}, "repository": "a", "tags": ["v1"]}
-    result = run(registry_image, registry=REGISTRY, docker_host=f"unix://{tmp_path}/none.sock", images=[image])
-    assert f"no Docker daemon answers at unix://{tmp_path}/none.sock: there is no such socket" in result["msg"]
+    result = run(registry_image, registry=REGISTRY, docker_host="unix:///none.sock", images=[image])
+    assert "no Docker daemon answers at unix:///none.sock: there is no such socket" in result["msg"]
 
 
 def test_registry_image_keeps_passwords_to_itself(run: Run, fake_registry: FakeRegistry) -> None:

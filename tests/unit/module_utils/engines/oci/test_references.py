@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from ansible_collections.lumen.airgap.plugins.module_utils.engines.oci import references
 from ansible_collections.lumen.airgap.plugins.module_utils.engines.oci.references import (
@@ -84,4 +86,4 @@ def test_precedence_is_that_of_semantic_versions() -> None:
     order = ["1.0.0-alpha", "v1.0.0-alpha.1", "1.0.0-alpha.beta", "1.0.0-beta", "v1.0.0-beta.2", "1.0.0-beta.11"]
     order += ["1.0.0-rc.1", "v1.0.0", "1.0.1", "v1.2.0", "1.10.0", "v2.0.0"]
     keys = [references.precedence(tag) for tag in order]
-    assert all(older < newer for older, newer in zip(keys, keys[1:], strict=False))
+    assert all(older < newer for older, newer in itertools.pairwise(keys))
