@@ -344,7 +344,7 @@ def publish(
     removals = registry_prune.removals(registry, [item for item in images if item.get("state") == "absent"])
     rules = registry_prune.rules(prune)
     deliveries = _deliveries(wanted, registry, connect_docker, open_layout, registries, inventory)
-    _check_batch(deliveries, registry.host)
+    _check_batch(deliveries, removals, registry.host)
     if deliveries:
         progress(f"looking up {len(deliveries)} images in {registry.host}")
     _plan(deliveries, inventory, workers, storage)
@@ -542,7 +542,12 @@ def _reference(name: str, host: str) -> references.Reference:
     return reference if reference.host else reference._replace(host=host)
 
 
-def _check_batch(deliveries: Sequence[Delivery], host: str) -> None:
+def _check_batch(deliveries: Sequence[Delivery], removals: Sequence[registry_prune.Removal], host: str) -> None:
+    wanted = {(delivery.repository, tag) for delivery in deliveries for tag in delivery.tags}
+    for removal in removals:
+        for tag in removal.tags:
+            if (removal.repository, tag) in wanted:
+                raise AirgapError(f"{host}/{removal.repository}:{tag} is wanted, and is to be absent")
     try:
         plan.check_batch(
             (f"{host}/{delivery.repository}", tag, delivery.identity)
