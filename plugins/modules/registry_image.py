@@ -288,11 +288,10 @@ status:
   sample: 500
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.adapters.docker import DEFAULT_HOST, DOCKER_TRACEBACK, Docker
 from ..module_utils.adapters.registry import REQUESTS_TRACEBACK, Registry
 from ..module_utils.adapters.registry_source import Registries
 from ..module_utils.adapters.registry_storage import RegistryStorage
@@ -308,11 +307,14 @@ from ..module_utils.options import (
 from ..module_utils.progress import progress_to
 from ..module_utils.services.registry_image import publish
 
+if TYPE_CHECKING:
+    from ..module_utils.adapters.docker import Docker
+
 ARGUMENT_SPEC = {
     **PROGRESS_OPTIONS,
     **REGISTRY_OPTIONS,
     **SOURCE_REGISTRIES_OPTIONS,
-    "docker_host": {"type": "str", "default": DEFAULT_HOST},
+    "docker_host": {"type": "str", "default": "unix:///var/run/docker.sock"},
     "images": {
         "type": "list",
         "elements": "dict",
@@ -360,6 +362,9 @@ def main() -> None:
     params = module.params
 
     def connect_docker() -> Docker:
+        # Docker's SDK takes long to load, and is needed for some sources alone.
+        from ..module_utils.adapters.docker import DOCKER_TRACEBACK, Docker
+
         missing(module, "docker", DOCKER_TRACEBACK)
         return Docker.connect(params["docker_host"])
 

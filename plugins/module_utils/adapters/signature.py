@@ -90,6 +90,11 @@ def _allowed(given: str, directory: str) -> str:
         if not os.path.isfile(path):
             raise SignatureError(f"there is no allowed signers file at {path}: without it no signature counts")
         return path
+    if " " not in given:
+        raise SignatureError(
+            f"{given!r} is neither the path of an allowed signers file (absolute, or beginning with ~ or .) "
+            "nor its content (a line is: name, type of key, key)"
+        )
     path = os.path.join(directory, "allowed_signers")
     with open(path, "w", encoding="utf-8") as file:
         file.write(given if given.endswith("\n") else given + "\n")

@@ -108,13 +108,13 @@ class Wheels:
         (folder / REQUIREMENTS).write_text(_lock(folder, pins, source), encoding="utf-8")
 
     def _resolve(self, source: WheelSource, requirements: str) -> str:
+        settings = self._pip_settings()
         argv = [
             *(self._uv, "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--generate-hashes"),
             *("--python-version", source.python, "--python-platform", uv_platform(source.platforms)),
-            *("--only-binary", ":all:", requirements),
+            *("--only-binary", ":all:", *uv_options(settings), requirements),
         ]
-        settings = uv_environment(self._pip_settings())
-        done = self._command(argv, {**self._environment, **settings}, TIMEOUT, source)
+        done = self._command(argv, {**self._environment, **uv_environment(settings)}, TIMEOUT, source)
         if done.code:
             raise WheelError(f"{_target(source)}: its requirements cannot be met with wheels: {_last(done)}")
         return done.stdout
@@ -173,9 +173,12 @@ def uv_environment(settings: Mapping[str, str]) -> dict[str, str]:
     for option, variable, separator in _HANDED_ON:
         if settings.get(option):
             result[variable] = separator.join(settings[option].split())
-    if settings.get("no-index", "").lower() in ("1", "true", "yes", "on"):
-        result["UV_NO_INDEX"] = "1"
     return result
+
+
+def uv_options(settings: Mapping[str, str]) -> list[str]:
+    """Of pip's settings the one for which uv has an option and no variable."""
+    return ["--no-index"] if settings.get("no-index", "").lower() in ("1", "true", "yes", "on") else []
 
 
 def uv_platform(platforms: tuple[str, ...]) -> str:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import threading
 from collections.abc import Sequence
 from typing import Callable, TypeVar
 
@@ -21,13 +22,26 @@ def each(workers: int, call: Callable[[Item], Result], items: Sequence[Item]) ->
     """
     if workers <= 1 or len(items) <= 1:
         return [call(item) for item in items]
-    with concurrent.futures.ThreadPoolExecutor(min(workers, len(items))) as pool:
-        futures = [pool.submit(call, item) for item in items]
+    failed = threading.Event()
+
+    def guarded(item: Item) -> Result:
+        if failed.is_set():
+            raise concurrent.futures.CancelledError
         try:
-            done, _pending = concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
-            for future in done:
-                future.result()
-            return [future.result() for future in futures]
-        finally:
-            for future in futures:
-                future.cancel()
+            return call(item)
+        except BaseException:
+            failed.set()
+            raise
+
+    with concurrent.futures.ThreadPoolExecutor(min(workers, len(items))) as pool:
+        futures = [pool.submit(guarded, item) for item in items]
+        try:
+            concurrent.futures.wait(futures)
+        except BaseException:  # such as an interrupt from the keyboard
+            failed.set()
+            raise
+    raised = [error for error in (future.exception() for future in futures) if error is not None]
+    for error in raised:
+        if not isinstance(error, concurrent.futures.CancelledError):
+            raise error
+    return [future.result() for future in futures]

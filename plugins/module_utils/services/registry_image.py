@@ -15,9 +15,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Callable, Protocol
+from typing import TYPE_CHECKING, Any, Callable, Protocol
 
-from ..adapters.docker import Docker, Push
 from ..adapters.layout import Layout, VerifyingReader
 from ..adapters.registry import Manifest, Registry
 from ..adapters.registry_source import Registries, Repository
@@ -31,6 +30,9 @@ from ..times import Clock, SystemClock
 from . import registry_prune
 from .parallel import each
 from .transfer import Load, Transfers
+
+if TYPE_CHECKING:
+    from ..adapters.docker import Docker, Push
 
 #: How many requests are under way at once.
 WORKERS = 4
@@ -342,7 +344,7 @@ def publish(
     removals = registry_prune.removals(registry, [item for item in images if item.get("state") == "absent"])
     rules = registry_prune.rules(prune)
     deliveries = _deliveries(wanted, registry, connect_docker, open_layout, registries, inventory)
-    _check_batch(deliveries, registry.host)
+    _check_batch(deliveries, removals, registry.host)
     if deliveries:
         progress(f"looking up {len(deliveries)} images in {registry.host}")
     _plan(deliveries, inventory, workers, storage)
@@ -493,6 +495,7 @@ def _deliveries(
     inventory: Inventory,
 ) -> list[Delivery]:
     docker: Docker | None = None
+    layouts: dict[str, Layout] = {}
     deliveries: list[Delivery] = []
     for item in images:
         repository, tags = _target(item)
@@ -511,7 +514,9 @@ def _deliveries(
                     inventory.add(reference.repository, blob.digest)
             deliveries.append(delivery)
         else:
-            deliveries.append(ContentDelivery(*common, open_layout(source["layout"]), source.get("ref")))
+            path = source["layout"]
+            layouts[path] = layouts.get(path) or open_layout(path)
+            deliveries.append(ContentDelivery(*common, layouts[path], source.get("ref")))
     return deliveries
 
 
@@ -537,7 +542,12 @@ def _reference(name: str, host: str) -> references.Reference:
     return reference if reference.host else reference._replace(host=host)
 
 
-def _check_batch(deliveries: Sequence[Delivery], host: str) -> None:
+def _check_batch(deliveries: Sequence[Delivery], removals: Sequence[registry_prune.Removal], host: str) -> None:
+    wanted = {(delivery.repository, tag) for delivery in deliveries for tag in delivery.tags}
+    for removal in removals:
+        for tag in removal.tags:
+            if (removal.repository, tag) in wanted:
+                raise AirgapError(f"{host}/{removal.repository}:{tag} is wanted, and is to be absent")
     try:
         plan.check_batch(
             (f"{host}/{delivery.repository}", tag, delivery.identity)

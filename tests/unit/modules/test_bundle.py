@@ -19,6 +19,7 @@ from ansible_collections.lumen.airgap.plugins.module_utils.engines.bundle import
 from ansible_collections.lumen.airgap.plugins.modules import bundle as module
 from ansible_collections.lumen.airgap.tests.unit.fakes.bundle import BundleBuilder, to_tar
 from ansible_collections.lumen.airgap.tests.unit.fakes.keys import Key, make_key
+from ansible_collections.lumen.airgap.tests.unit.fakes.layout import LayoutBuilder
 from ansible_collections.lumen.airgap.tests.unit.fakes.registry import HOST, FakeRegistry, digest_of
 
 from .conftest import Run
@@ -147,6 +148,44 @@ def test_built(run: Run, tmp_path: Path, key: Key) -> None:
     documented("built", result)
     verified = run(module, state="verified", path=wanted["path"], allowed_signers=key.allowed, name="lumen")
     assert verified["bundle"]["number"] == 3
+
+
+def test_across_the_gap_and_back(run: Run, tmp_path: Path, key: Key, fake_registry: FakeRegistry) -> None:
+    """Built, imported, inventoried, and the next one built as a delta and imported."""
+    layout = LayoutBuilder(tmp_path / "layout")
+    layout.add("one", layout.manifest([LAYER, b"one"]))
+    layout.add("two", layout.manifest([LAYER, b"two"]))
+    (tmp_path / "argo.yaml").write_text("kind: List\n")
+    (tmp_path / "new.yaml").write_text("kind: Secret\n")
+    inside = {"state_path": str(tmp_path / "state"), "registry": {"host": HOST}}
+    outside = {"signing_key": key.private, "cache_path": str(tmp_path / "cache"), "spec": str(tmp_path / "bundle.yml")}
+    taken = {"allowed_signers": key.allowed, "name": "lumen", **inside}
+
+    def spec(ref: str, *manifests: str) -> None:
+        image = {"layout": str(layout.path), "ref": ref, "name": f"app:{ref}"}
+        document = {"schema": 1, "name": "lumen", "images": [image], "manifests": list(manifests)}
+        (tmp_path / "bundle.yml").write_text(json.dumps(document))
+
+    first, second = str(tmp_path / "first.tar"), str(tmp_path / "second")
+    spec("one", "argo.yaml")
+    assert run(module, state="built", path=first, number=1, **outside)["changed"]
+    assert run(module, state="imported", path=first, **taken)["changed"]
+    assert run(module, state="inventoried", inventory=str(tmp_path / "inventory.json"), **inside)["changed"]
+    spec("two", "argo.yaml", "new.yaml")
+    base = {"inventory": str(tmp_path / "inventory.json"), "volume_size": "1MiB"}
+    built = run(module, state="built", path=second, **base, **outside)
+    assert built["bundle"]["number"] == 2
+    assert (built["bundle"]["absent_blobs"], built["bundle"]["absent_files"]) == (2, 1)
+    assert built["bundle"]["bytes_saved"] > len(LAYER)
+    result = run(module, state="imported", path=second, **taken)
+    assert result["changed"], result
+    assert result["bytes_sent"] == len(b"two")
+    assert set(fake_registry.tags["app"]) == {"one", "two"}
+    assert sorted(path.name for path in (tmp_path / "state" / "lumen" / "content").rglob("*.yaml")) == [
+        "argo.yaml",
+        "new.yaml",
+    ]
+    assert not run(module, state="imported", path=second, **taken)["changed"]
 
 
 @pytest.mark.parametrize(

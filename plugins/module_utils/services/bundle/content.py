@@ -33,12 +33,15 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class ContentPlan:
-    """What becomes of the content: ``before`` and ``after`` are (digest, mode) of the paths that differ."""
+    """What becomes of the content: ``before`` and ``after`` say what the paths have that differ, ``write`` comes out of
+    the bundle. ``source`` is the directory of what can be kept (``usable``), ``staged`` what a killed run has made."""
 
     before: dict[str, str]
     after: dict[str, str]
     write: tuple[BundleFile, ...]
-    link: tuple[BundleFile, ...]
+    source: str
+    usable: dict[str, Found]
+    staged: dict[str, Found]
 
     @property
     def changed(self) -> bool:
@@ -56,51 +59,53 @@ class ContentPlan:
         return len(self.before.keys() - self.after.keys())
 
 
-def plan(bundle: Bundle, state: State) -> ContentPlan:
-    """Compare the content with what the bundle wants. Raises AirgapError when a file that a delta leaves out is not
-    here."""
+def plan(bundle: Bundle, state: State, continued: bool) -> ContentPlan:
+    """Compare the content with what the bundle wants; ``continued`` when what is staged is of this very bundle.
+
+    Raises AirgapError when a file that a delta leaves out is not here.
+    """
     present = scan(state.content)
     # Killed between its two renames, a run has left the content of before under the other name.
-    usable = present or scan(state.retired)
-    staged = scan(state.staged)
+    source = state.content if os.path.isdir(state.content) else state.retired
+    usable = present or scan(source)
+    staged = scan(state.staged) if continued else {}
     absent = {file.path for file in bundle.manifest.absent_files}
     write: list[BundleFile] = []
-    link: list[BundleFile] = []
     wanted: dict[str, Found] = {}
     for file in bundle.manifest.unpacked:
         wanted[file.path] = Found(file.sha256, file.size, file.mode)
-        here = next((found for found in (usable.get(file.path), staged.get(file.path)) if _same(found, file)), None)
-        if here is None and file.path in absent:
+        if _same(usable.get(file.path), file) or _same(staged.get(file.path), file):
+            continue
+        if file.path in absent:
             raise AirgapError(
                 f"{bundle} leaves out {file.path} ({file.sha256}), which should be in {state.content}, but that has "
                 f"{usable[file.path].sha256 if file.path in usable else 'no such file'}: "
                 "build a full bundle, or one against a fresh inventory"
             )
-        (link if here else write).append(file)
-    different = [path for path in {**present, **wanted} if present.get(path) != wanted.get(path)]
+        write.append(file)
+    different = sorted(path for path in {**present, **wanted} if present.get(path) != wanted.get(path))
     return ContentPlan(
-        before={path: _text(present[path]) for path in sorted(different) if path in present},
-        after={path: _text(wanted[path]) for path in sorted(different) if path in wanted},
+        before={path: _text(present[path]) for path in different if path in present},
+        after={path: _text(wanted[path]) for path in different if path in wanted},
         write=tuple(write),
-        link=tuple(link),
+        source=source,
+        usable=usable,
+        staged=staged,
     )
 
 
-def stage(bundle: Bundle, state: State, meter: Meter) -> None:
+def stage(bundle: Bundle, state: State, todo: ContentPlan, meter: Meter) -> None:
     """Make the next content. What a killed run has already made of it is kept when it is right."""
-    staged = scan(state.staged)
     wanted = {file.path: file for file in bundle.manifest.unpacked}
-    for path in staged:
-        if path not in wanted or not _same(staged[path], wanted[path]):
+    for path, found in todo.staged.items():
+        if path not in wanted or not _same(found, wanted[path]):
             os.unlink(os.path.join(state.staged, path))
-    source = state.content if os.path.isdir(state.content) else state.retired
-    present = scan(source)
     make_directory(state.staged)
     for path, file in wanted.items():
         target = os.path.join(state.staged, path)
-        if not _same(staged.get(path), file):
-            if _same(present.get(path), file):
-                _link(os.path.join(source, path), target)
+        if not _same(todo.staged.get(path), file):
+            if _same(todo.usable.get(path), file):
+                _link(os.path.join(todo.source, path), target)
             else:
                 _write(bundle, file, target, meter)
         _chmod(target, file)

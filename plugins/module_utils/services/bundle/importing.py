@@ -106,7 +106,8 @@ class _Run:
             self._refuse(reasons)
         check_files(bundle)
         found = check_images(bundle)
-        self._files = content.plan(bundle, state)
+        journal = state.journal(bundle.sha256)
+        self._files = content.plan(bundle, state, continued=journal is not None)
         self._archive = docker_load.plan(bundle, state, found)
         if self._images is not None:
             self._images.plan(bundle, found)
@@ -115,7 +116,7 @@ class _Run:
         if changed:
             # A bundle that has expired since it came in may stay, but nothing more is taken from it.
             self._refuse(reasons)
-            self._bring(reasons)
+            self._bring(journal, reasons)
         elif not self._check_mode:
             state.finish()
         return self._result(changed, reasons, before)
@@ -129,9 +130,8 @@ class _Run:
     def _anything_lacks(self) -> bool:
         return self._files.changed or self._archive is not None or (self._images is not None and self._images.changed)
 
-    def _bring(self, reasons: tuple[str, ...]) -> None:
+    def _bring(self, journal: Journal | None, reasons: tuple[str, ...]) -> None:
         bundle, state = self._bundle, self._state
-        journal = state.journal(bundle.sha256)
         if journal is None:
             check_hashes(bundle, self._progress, self._clock)
         else:
@@ -155,7 +155,7 @@ class _Run:
         written = self._files.bytes_to_write + (self._archive.bytes_to_write if self._archive else 0)
         meter = Meter(f"unpacking {self._bundle}", written, self._progress, self._clock)
         if self._files.changed:
-            content.stage(self._bundle, self._state, meter)
+            content.stage(self._bundle, self._state, self._files, meter)
         if self._archive is not None:
             docker_load.write(self._bundle, self._state, self._archive, meter)
 

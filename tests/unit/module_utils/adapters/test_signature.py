@@ -96,6 +96,8 @@ def test_no_key_and_no_allowed_signers(key: Key, tmp_path: Path) -> None:
         signature.sign(BODY, "/none")
     with pytest.raises(SignatureError, match="there is no allowed signers file at /none"):
         signature.verify(BODY, b"", "/none", "x")
+    with pytest.raises(SignatureError, match="'files/allowed' is neither the path of an allowed signers file"):
+        signature.verify(BODY, b"", "files/allowed", "x")
     (tmp_path / "empty").write_text("")
     os.chmod(tmp_path / "empty", 0o600)
     with pytest.raises(SignatureError, match=r"made no signature: .*ssh-add"):

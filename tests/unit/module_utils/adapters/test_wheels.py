@@ -94,7 +94,8 @@ def test_uv_looks_where_pip_looks_and_nobody_sees_the_password(programs: Program
 
 def test_no_index_is_handed_on() -> None:
     settings = wheels.pip_settings("global.no-index='true'\nuser.extra-index-url='https://a https://b'\n")
-    assert wheels.uv_environment(settings)["UV_NO_INDEX"] == "1"
+    assert wheels.uv_options(settings) == ["--no-index"]
+    assert wheels.uv_options({"no-index": "false"}) == []
     assert wheels.uv_environment(settings)["UV_INDEX"] == "https://a https://b"
 
 

@@ -6,18 +6,27 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.docker import Docker
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.registry import Registry, RegistryError
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.registry_source import Registries
+from ansible_collections.lumen.airgap.plugins.module_utils.engines.oci.plan import Inventory
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
 from ansible_collections.lumen.airgap.plugins.module_utils.services.registry_image import publish
 from ansible_collections.lumen.airgap.tests.unit.fakes.clock import FakeClock
 from ansible_collections.lumen.airgap.tests.unit.fakes.docker import URL, FakeDockerClient
 from ansible_collections.lumen.airgap.tests.unit.fakes.layout import OCI_INDEX, LayoutBuilder
-from ansible_collections.lumen.airgap.tests.unit.fakes.registry import HOST, FakeRegistry, digest_of
+from ansible_collections.lumen.airgap.tests.unit.fakes.registry import (
+    HOST,
+    MANIFEST,
+    FakeRegistry,
+    digest_of,
+    docker_manifest,
+)
 
 BASE, APP, NEXT = b"b" * 50_000, b"a" * 2_000, b"n" * 3_000
 
@@ -319,3 +328,193 @@ def test_sources_may_be_mixed(world: World) -> None:
     assert [image["repository"] for image in result["images"]] == ["one", "two"]
     with pytest.raises(AirgapError, match=f"{HOST}/one:v1 is wanted for two images"):
         world.publish(from_daemon("app:build", "one", "v1"), world.from_layout("app", "one", "v1"))
+
+
+# --- from another registry
+
+
+def other_registry(world: World) -> tuple[FakeRegistry, Registries]:
+    other = FakeRegistry()
+    session = Registry("other.test:5000", session=other.session(), clock=FakeClock())
+    return other, Registries([], [session, world.registry()])
+
+
+def from_registry(reference: str, repository: str, *tags: str, force: bool = False) -> dict[str, Any]:
+    return {"source": {"registry": reference}, "repository": repository, "tags": list(tags), "force": force}
+
+
+def test_an_image_of_another_registry(world: World) -> None:
+    other, registries = other_registry(world)
+    digest = other.add_image("team/tool", "v2.0.0", [BASE, APP])
+    for name in ("other.test:5000/team/tool:v2.0.0", f"other.test:5000/team/tool@{digest}"):
+        result = world.publish(from_registry(name, "tool", "v2.0.0"), registries=registries)
+        assert result["images"][0]["digest"] == digest == world.fake.tags["tool"]["v2.0.0"]
+    assert set(world.fake.blobs["tool"].values()) >= {BASE, APP}
+    assert not result["changed"]
+    with pytest.raises(AirgapError, match="team/tool:v9 is not in its registry"):
+        world.publish(from_registry("other.test:5000/team/tool:v9", "tool", "v9"), registries=registries)
+    for bad, message in (("other.test:5000/Tool:v1", "is not a repository"), ("tool", "neither tag nor digest")):
+        with pytest.raises(AirgapError, match=message):
+            world.publish(from_registry(bad, "tool", "v9"), registries=registries)
+
+
+def test_naming_an_image_once_more_moves_its_manifest_alone(world: World) -> None:
+    digest = world.fake.add_image("app", "v1.0.0", [BASE])
+    for name in ("app:v1.0.0", f"{HOST}/app:v1.0.0"):
+        registry = world.registry()
+        world.publish(from_registry(name, "app", "stable"), registries=Registries([], [registry]))
+        assert world.fake.tags["app"].pop("stable") == digest
+        assert world.fake.written == [("PUT", "/v2/app/manifests/stable")]
+
+
+def test_an_image_for_another_repository_is_mounted(world: World) -> None:
+    world.fake.add_image("app", "v1.0.0", [BASE])
+    result = world.publish(from_registry("app:v1.0.0", "copy", "v1.0.0"))
+    assert (result["images"][0]["bytes_sent"], result["images"][0]["mounted"]) == (0, 2)
+    assert world.fake.received == 0
+
+
+def test_blobs_that_a_repository_is_said_to_have_are_mounted(world: World) -> None:
+    world.layout.add("app", world.layout.manifest([BASE, APP]))
+    world.fake.blobs["old"] = {digest_of(BASE): BASE}
+    inventory = Inventory()
+    for data in (BASE, APP):  # the second is not there: it is sent
+        inventory.add("old", digest_of(data))
+    result = world.publish(world.from_layout("app", "app", "v1.0.0"), inventory=inventory)
+    assert (result["images"][0]["mounted"], world.fake.blobs["app"][digest_of(APP)]) == (1, APP)
+
+
+# --- many at once
+
+
+def test_progress_is_told_and_threads_give_the_same_result(world: World) -> None:
+    for number in range(8):
+        world.layout.add(f"i{number}", world.layout.manifest([BASE, b"%d" % number * 1000]))
+    wanted = [world.from_layout(f"i{number}", f"app{number}", "v1.0.0") for number in range(8)]
+    lines: list[str] = []
+    result = world.publish(*wanted, workers=8, progress=lines.append)
+    assert all("v1.0.0" in tags for tags in world.fake.tags.values())
+    assert sum(image["bytes_sent"] for image in result["images"]) == world.fake.received
+    assert lines[0] == f"looking up 8 images in {HOST}"
+    assert lines[-1].startswith("8 of 8 images, 0 of 0 MiB, app")
+    assert not world.publish(*wanted, workers=8)["changed"]
+
+
+def test_a_failure_ends_the_other_uploads(world: World) -> None:
+    world.layout.add("good", world.layout.manifest([BASE]))
+    world.layout.add("bad", world.layout.manifest([APP]))
+    world.layout.file(digest_of(APP)).write_bytes(APP[:-1] + b"x")
+    with pytest.raises(AirgapError, match="is corrupt"):
+        world.publish(world.from_layout("good", "good", "v1"), world.from_layout("bad", "bad", "v1"), workers=2)
+    assert world.fake.tags == {}
+
+
+# --- force
+
+
+def test_force_without_the_storage_finds_damage_and_says_where_to_run(world: World) -> None:
+    world.layout.add("app", world.layout.manifest([BASE, APP]))
+    world.publish(world.from_layout("app", "app", "v1.0.0"))
+    assert not world.publish(world.from_layout("app", "app", "v1.0.0", force=True))["changed"]
+    world.fake.blobs["app"][digest_of(APP)] = APP[:-1] + b"x"
+    with pytest.raises(AirgapError, match="registry's node, with storage_path") as refusal:
+        world.publish(world.from_layout("app", "app", "v1.0.0", force=True))
+    assert [text.split()[0] for text in refusal.value.details["damaged"]] == [f"app@{digest_of(APP)}"]
+    assert world.untouched
+
+
+def test_force_finds_damage_in_what_docker_pushed(world: World) -> None:
+    world.client.build("app:build", [BASE, APP])
+    world.publish(from_daemon("app:build", "app", "v1.0.0"))
+    world.fake.blobs["app"][digest_of(APP)] = APP[:-1] + b"x"
+    with pytest.raises(AirgapError, match="registry's node, with storage_path"):
+        world.publish(from_daemon("app:build", "app", "v1.0.0", force=True))
+
+
+# --- what is to be absent
+
+
+def absent(repository: str, **named: Any) -> dict[str, Any]:
+    return {"repository": repository, "state": "absent", **named}
+
+
+def test_tags_are_deleted_and_their_manifest_stays(world: World) -> None:
+    digest = world.fake.add_image("app", "v1.0.0", [APP])
+    world.fake.tags["app"]["latest"] = digest
+    wanted = absent("app", tags=["latest", "v9"])
+    foreseen = world.publish(wanted, check_mode=True)
+    assert world.untouched
+    result = world.publish(wanted)
+    assert result == foreseen
+    assert (result["images"][0]["tags"], world.fake.tags["app"]) == (["latest"], {"v1.0.0": digest})
+    assert result["diff"] == {"before": {f"{HOST}/app:latest": digest}, "after": {f"{HOST}/app:latest": None}}
+    assert not world.publish(wanted)["changed"]
+    assert not world.publish(absent("none", tags=["v1"]))["changed"]
+
+
+def test_a_manifest_is_deleted_unless_it_is_needed(world: World) -> None:
+    digest = world.fake.add_image("app", "v1.0.0", [APP])
+    with pytest.raises(AirgapError, match=f"app@{digest} is not deleted: v1.0.0 points to it"):
+        world.publish(absent("app", digest=digest))
+    result = world.publish(absent("app", digest=digest, force=True))
+    assert (result["changed"], world.fake.tags["app"], world.fake.manifests["app"]) == (True, {}, {})
+    assert not world.publish(absent("app", digest=digest))["changed"]
+
+
+def test_results_keep_the_order_of_the_list(world: World) -> None:
+    world.fake.add_image("app", "old", [BASE])
+    world.layout.add("app", world.layout.manifest([APP]))
+    result = world.publish(absent("app", tags=["old"]), world.from_layout("app", "app", "new"))
+    assert [image["tags"] for image in result["images"]] == [["old"], ["new"]]
+    assert list(world.fake.tags["app"]) == ["new"]
+
+
+def test_one_tag_cannot_be_present_and_absent(world: World) -> None:
+    world.layout.add("app", world.layout.manifest([APP]))
+    with pytest.raises(AirgapError, match=f"{HOST}/app:old is wanted, and is to be absent"):
+        world.publish(absent("app", tags=["old"]), world.from_layout("app", "app", "old", "new"))
+    assert world.fake.requests == []
+
+
+@pytest.mark.parametrize("named", [{}, {"tags": ["v1"], "digest": "sha256:" + "1" * 64}, {"digest": "sha256:1"}])
+def test_what_is_to_be_absent_has_to_be_named(world: World, named: dict[str, Any]) -> None:
+    with pytest.raises(AirgapError, match=r"by tags or by a digest|is not a digest"):
+        world.publish(absent("app", **named))
+
+
+def test_a_registry_that_does_not_delete_says_so(world: World) -> None:
+    world.fake.add_image("app", "v1.0.0", [APP])
+    world.fake.deletes = False
+    with pytest.raises(RegistryError, match="deleting is disabled"):
+        world.publish(absent("app", tags=["v1.0.0"]))
+
+
+# --- rules
+
+
+def test_rules_keep_the_last_and_check_mode_knows_what_this_run_adds(world: World) -> None:
+    for number in range(3):
+        world.fake.add_image("app", f"v1.{number}.0", [b"%d" % number])
+    world.fake.add_image("other", "v1.0.0", [APP])
+    world.layout.add("new", world.layout.manifest([NEXT]))
+    new, rules = world.from_layout("new", "app", "v1.3.0"), [{"repository": "a*", "tags": "v*", "keep": 2}]
+    foreseen = world.publish(new, check_mode=True, prune=rules)
+    assert world.untouched
+    result = world.publish(new, prune=rules)
+    assert result == foreseen
+    assert sorted(world.fake.tags["app"]) == ["v1.2.0", "v1.3.0"]
+    assert result["pruned"][0]["tags"] == ["v1.0.0", "v1.1.0"]
+    assert len(world.fake.manifests["app"]) == 2
+    assert world.fake.tags["other"]
+    assert not world.publish(prune=rules)["changed"]
+
+
+def test_rules_order_commits_by_the_age_of_their_images(world: World) -> None:
+    for tag, day in (("fff", 1), ("aaa", 3), ("bbb", 2)):
+        raw = json.dumps({"created": f"2026-01-0{day}T00:00:00Z"}).encode()
+        world.fake.blobs.setdefault("app", {})[digest_of(raw)] = raw
+        world.fake.put("app", tag, MANIFEST, json.dumps(docker_manifest(raw, [])).encode())
+    world.publish(prune=[{"repository": "*", "tags": "*", "keep": 1}])
+    assert list(world.fake.tags["app"]) == ["aaa"]
+    with pytest.raises(AirgapError, match="from 0 on, not -1"):
+        world.publish(prune=[{"repository": "*", "tags": "*", "keep": -1}])

@@ -73,7 +73,7 @@ def test_a_tag_twice_for_the_same_image_or_in_two_repositories_is_fine() -> None
 
 def test_blobs_are_skipped_mounted_or_uploaded() -> None:
     inventory = Inventory()
-    inventory.add("app", "here")
+    inventory.note("app", "here")
     inventory.add("base", "elsewhere")
     blob_plan = plan.plan_blobs("app", blobs("here", "elsewhere", "nowhere"), inventory)
     assert [blob.digest for blob in blob_plan.skip] == ["here"]
@@ -89,3 +89,19 @@ def test_a_later_image_of_the_list_counts_on_an_earlier_one() -> None:
     second = plan.plan_blobs("two", blobs("base", "y"), inventory)
     assert [source for _, source in second.mount] == ["one"]
     assert [blob.digest for blob in second.upload] == ["y"]
+
+
+def test_what_was_heard_of_a_repository_does_not_save_sending() -> None:
+    inventory = Inventory()
+    inventory.add("app", "x")
+    inventory.add("old", "x")
+    assert not inventory.has("app", "x")
+    inventory.note("base", "x")
+    assert inventory.holder("x") == "base"  # certainty comes before hearsay
+
+
+def test_what_is_broken_is_sent_once_and_mounted_from_then_on() -> None:
+    inventory = Inventory()
+    inventory.add("old", "x")
+    assert [blob.digest for blob in plan.plan_blobs("one", blobs("x"), inventory, {"x"}).upload] == ["x"]
+    assert [source for _, source in plan.plan_blobs("two", blobs("x"), inventory, {"x"}).mount] == ["one"]

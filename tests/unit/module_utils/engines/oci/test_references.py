@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from ansible_collections.lumen.airgap.plugins.module_utils.engines.oci import references
 from ansible_collections.lumen.airgap.plugins.module_utils.engines.oci.references import (
@@ -77,3 +79,11 @@ def test_releases(tag: str) -> None:
 @pytest.mark.parametrize("tag", ["latest", "abc1234", "v1", "v1.2", "v01.2.3", "1.2.3.4", "v1.2.3_x", "builder"])
 def test_tags_that_move(tag: str) -> None:
     assert not references.is_release(tag)
+
+
+def test_precedence_is_that_of_semantic_versions() -> None:
+    """The example of semver.org, and that a leading v means nothing."""
+    order = ["1.0.0-alpha", "v1.0.0-alpha.1", "1.0.0-alpha.beta", "1.0.0-beta", "v1.0.0-beta.2", "1.0.0-beta.11"]
+    order += ["1.0.0-rc.1", "v1.0.0", "1.0.1", "v1.2.0", "1.10.0", "v2.0.0"]
+    keys = [references.precedence(tag) for tag in order]
+    assert all(older < newer for older, newer in itertools.pairwise(keys))

@@ -660,6 +660,21 @@ def test_the_leftovers_of_another_bundles_run_do_not_get_in(
     assert not (inside.state / "content.new").exists()
 
 
+def test_what_another_bundles_run_left_is_no_base(
+    inside: Inside, two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that a delta leaves out must be in the content; the leftovers go away before anything is written."""
+    first, _second = two
+    with killed_at(40, inside.fake, monkeypatch) as _, pytest.raises(Killed):
+        inside.unpack(first)
+    assert (inside.state / "content.new" / "files" / "run.sh").exists()
+    builder = inside.builder(3)
+    builder.file("files/run.sh", b"#!/bin/sh\necho 1\n", "0755")
+    builder.leave_out_file("files/run.sh")
+    with pytest.raises(AirgapError, match=r"leaves out files/run\.sh .* no such file"):
+        inside.unpack(builder.seal())
+
+
 def test_a_bundle_that_changes_while_it_is_read_does_no_harm(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the check of the hashes and the writing somebody swaps a file of the medium."""
     path = inside.full().seal()
