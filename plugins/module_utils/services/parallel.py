@@ -18,7 +18,8 @@ Result = TypeVar("Result")
 def each(workers: int, call: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """The results of ``call`` for each item, in their order; at most ``workers`` at once.
 
-    The first exception is raised as soon as those under way have ended; nothing more is started then.
+    The first exception is raised as soon as those under way have ended; nothing more is started then. A call that gives
+    up because another one failed raises CancelledError.
     """
     if workers <= 1 or len(items) <= 1:
         return [call(item) for item in items]

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import threading
 from collections.abc import Sequence
 from typing import Callable, NamedTuple
@@ -15,7 +16,6 @@ from ..adapters.registry import Registry
 from ..adapters.upload_journal import UploadJournal
 from ..engines.oci.image import Descriptor
 from ..engines.oci.plan import BlobPlan
-from ..errors import AirgapError
 from ..times import Clock
 from .parallel import each
 
@@ -100,7 +100,8 @@ class Transfers:
     def _count(self, load: Load) -> Callable[[int], None]:
         def sent(size: int) -> None:
             if self._stopped:
-                raise AirgapError(f"{load.name}: given up, because another upload failed")
+                # Given up because of another one, whose failure is what the user has to know.
+                raise concurrent.futures.CancelledError
             with self._lock:
                 self._sent += size
                 if self._clock.monotonic() - self._said_at >= INTERVAL:

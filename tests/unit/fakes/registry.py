@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -48,6 +49,7 @@ class FakeRegistry(BaseAdapter):
         self.ranges = True
         self.page = 1000
         self.uploads: dict[str, bytearray] = {}
+        self._numbers = itertools.count(1)
         self.cut: list[int] = []
         self.received = 0
         self.user: tuple[str, str] | None = None
@@ -204,7 +206,7 @@ class FakeRegistry(BaseAdapter):
             if self.mounts and digest in self.blobs.get(source, {}):
                 self.blobs.setdefault(repository, {})[digest] = self.blobs[source][digest]
                 return 201, self._stated(digest), b""
-            number = str(len(self.uploads) + 1)
+            number = str(next(self._numbers))
             self.uploads[number] = bytearray()
             return 202, {"Location": f"/v2/{repository}/blobs/uploads/{number}?_state=abc"}, b""
         if number not in self.uploads:

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from ansible_collections.lumen.airgap.plugins.doc_fragments.registry import ModuleDocFragment
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters import registry as registry_adapter
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.docker import DEFAULT_HOST
 from ansible_collections.lumen.airgap.plugins.module_utils.options import REGISTRY_OPTIONS, SOURCE_REGISTRIES_OPTIONS
 from ansible_collections.lumen.airgap.plugins.modules import registry_image, registry_image_info
 from ansible_collections.lumen.airgap.tests.unit.fakes.clock import FakeClock
@@ -132,6 +133,11 @@ def test_registry_image_keeps_passwords_to_itself(run: Run, fake_registry: FakeR
     assert refused["status"] == 401
     assert "wr0ng-word" not in json.dumps(refused)
     assert run(registry_image, registry={**REGISTRY, "username": "ann"})["failed"]
+
+
+def test_docker_is_looked_for_where_it_usually_is() -> None:
+    """Said twice, because the module does not load Docker's SDK before it is needed."""
+    assert registry_image.ARGUMENT_SPEC["docker_host"]["default"] == DEFAULT_HOST
 
 
 @pytest.mark.parametrize("module", [registry_image, registry_image_info])
