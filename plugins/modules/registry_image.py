@@ -79,7 +79,10 @@ options:
         type: str
         required: true
       tags:
-        description: Tags that are to point to the image, or to be absent. Their manifest stays when a tag is deleted.
+        description:
+          - Tags that are to point to the image.
+          - With O(images[].state=absent), tags to delete, with the manifests that no other tag or index needs, since a
+            registry does not list manifests without a tag.
         type: list
         elements: str
       digest:

@@ -93,9 +93,10 @@ class Removal:
     def plan(self, workers: int) -> None:
         """See what is there. Raises AirgapError for a manifest that something else needs."""
         if self.digest is None:
-            found = each(workers, lambda tag: self.registry.manifest_digest(self.repository, tag), self.tags)
-            self.had = {tag: digest for tag, digest in zip(self.tags, found) if digest is not None}
-            self.deletion = Deletion(tuple(self.had))
+            contents = Contents.read(self.registry, self.repository, workers)
+            self.had = contents.tags
+            # A manifest without a tag is listed by no registry: left behind, nobody would ever find it again.
+            self.deletion = prune.plan(contents.tags, set(self.tags), contents.children)
             return
         if self.registry.manifest_digest(self.repository, self.digest) is None:
             return

@@ -438,7 +438,14 @@ def absent(repository: str, **named: Any) -> dict[str, Any]:
     return {"repository": repository, "state": "absent", **named}
 
 
-def test_tags_are_deleted_and_their_manifest_stays(world: World) -> None:
+def test_a_manifest_goes_with_its_last_tag(world: World) -> None:
+    digest, other = world.fake.add_image("app", "v1.0.0", [APP]), world.fake.add_image("app", "v2.0.0", [NEXT])
+    result = world.publish(absent("app", tags=["v1.0.0"]))
+    assert list(world.fake.manifests["app"]) == [other]
+    assert result["diff"]["before"] == {f"{HOST}/app:v1.0.0": digest, f"{HOST}/app@{digest}": digest}
+
+
+def test_tags_are_deleted_and_a_manifest_that_another_tag_has_stays(world: World) -> None:
     digest = world.fake.add_image("app", "v1.0.0", [APP])
     world.fake.tags["app"]["latest"] = digest
     wanted = absent("app", tags=["latest", "v9"])
