@@ -106,8 +106,8 @@ class Answer(NamedTuple):
 
 def parse(stdout: str, mark: str) -> Answer | None:
     """What a script printed; None when that is not its answer. Whatever a login prints before it is passed over."""
-    _, found, rest = stdout.replace("\r\n", "\n").partition(f"{mark} ")
-    state, _, rest = rest.partition("\n")
+    _before, found, rest = stdout.replace("\r\n", "\n").partition(f"{mark} ")
+    state, _end, rest = rest.partition("\n")
     said, ended, output = rest.partition(f"\n{mark}\n")
     if not (found and ended):
         return None

@@ -322,7 +322,7 @@ class Registry:
     def open_blob(self, repository: str, item: Descriptor) -> VerifyingReader:
         """Open a blob for one reading from start to end. A connection that breaks is made again, and read on."""
         # The reader asks for no more of a file than this.
-        file = cast("BinaryIO", _Download(self, repository, item))
+        file = cast(BinaryIO, _Download(self, repository, item))
         return VerifyingReader(file, item, f"{self.host}/{repository}@{item.digest}")
 
     def damage(self, repository: str, item: Descriptor) -> str | None:

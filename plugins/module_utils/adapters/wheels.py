@@ -89,12 +89,12 @@ class Wheels:
         runner: Runner = run,
         python: str = sys.executable,
         uv: str | None = None,
-        environment: Mapping[str, str] = os.environ,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._run = runner
         self._python = python
         self._uv = uv or _find_uv(python)
-        self._environment = dict(environment)
+        self._environment = dict(os.environ if environment is None else environment)
 
     def fetch(self, source: WheelSource, requirements: str, target: str) -> None:
         """Fill the directory ``target`` with the wheels for ``requirements`` (the path of a file) and a hash-pinned
