@@ -22,8 +22,11 @@ be sent: that it is made again afterwards is part of the collection.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Callable, NamedTuple
 
@@ -43,6 +46,20 @@ class Garbage(NamedTuple):
 
     blobs: int
     size: int
+
+
+@contextlib.contextmanager
+def _sigterm_raised() -> Iterator[None]:
+    """The signal that ends a task that is interrupted or out of time, as an exception that lets us tidy up."""
+
+    def end(number: int, frame: Any) -> None:
+        raise AirgapError("the collection of garbage was ended by SIGTERM")
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Collection:
@@ -113,22 +130,24 @@ class Collection:
 
     def _collect(self) -> int:
         """Collect while nobody can write; returns the bytes that the storage holds less."""
-        try:
-            self._progress("read-only while they are collected")
-            self._ensure(replace(self._settings, read_only=True))
-            before = self._node.size(self._blobs)
-            self._execute()
-            return before - self._node.size(self._blobs)
-        except AirgapError as error:
-            self._switch_back(error)
-            raise
+        with _sigterm_raised():
+            try:
+                self._progress("read-only while they are collected")
+                self._ensure(replace(self._settings, read_only=True))
+                before = self._node.size(self._blobs)
+                self._execute()
+                return before - self._node.size(self._blobs)
+            # Whatever ends it, also an interrupt: a registry that takes nothing is worse than garbage.
+            except BaseException as error:
+                self._switch_back(error)
+                raise
 
-    def _switch_back(self, reason: AirgapError) -> None:
+    def _switch_back(self, reason: BaseException) -> None:
         try:
             self._ensure(self._settings)
         except AirgapError as error:
             raise AirgapError(
-                f"{reason.message}. The registry {self._settings.name} could not be brought back into its declared "
+                f"{reason}. The registry {self._settings.name} could not be brought back into its declared "
                 f"state after that: {error.message}. Run the module again when that is mended",
                 **error.details,
             ) from reason

@@ -104,9 +104,24 @@ class Delivery(ABC):
         """Decide about each tag by the digest it has. Raises AirgapError for a release tag of another image."""
         seen = {digest: self.look_up(digest) for digest in dict.fromkeys(digests.values()) if digest is not None}
         self.published = {tag: seen[digest] if digest else None for tag, digest in digests.items()}
+        self.tag_plan = self._plan_tags(self.tags, self.published)
+
+    def confirm(self) -> None:
+        """Look at the release tags once more, just before they are written.
+
+        A registry has no compare-and-swap, and what was decided may be minutes old. Raises AirgapError for one that
+        somebody else has taken meanwhile.
+        """
+        releases = [tag for tag in self.tag_plan.put if references.is_release(tag)]
+        if self.force or not releases:
+            return
+        digests = {tag: self.registry.manifest_digest(self.repository, tag) for tag in releases}
+        self._plan_tags(releases, {tag: self.look_up(digest) if digest else None for tag, digest in digests.items()})
+
+    def _plan_tags(self, tags: Sequence[str], published: dict[str, Published | None]) -> TagPlan:
         where = f"{self.registry.host}/{self.repository}"
         try:
-            self.tag_plan = plan.plan_tags(where, self.tags, self.identity, self.published, self.force)
+            return plan.plan_tags(where, tags, self.identity, published, self.force)
         except plan.TagRefusedError as error:
             raise AirgapError(str(error)) from error
 
@@ -201,6 +216,7 @@ class ContentDelivery(Delivery):
                 self._put(manifest.digest, manifest)
         if self.content.root.digest in self.damaged:
             self._put(self.content.root.digest, self.content.root)
+        self.confirm()
         for tag in self.tag_plan.put:
             self._put(tag, self.content.root)
 
@@ -259,6 +275,7 @@ class DaemonDelivery(Delivery):
             self._push(self.tags[0])
         if not pending:
             return
+        self.confirm()
         if self.source is None:
             self.source = self._push(pending.pop(0))
         for tag in pending:

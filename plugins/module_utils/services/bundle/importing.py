@@ -145,11 +145,17 @@ class _Run:
         self._write_files()
         if self._images is not None:
             self._images.deliver(bundle, state.uploads)
+        # The history comes first: from the moment that the new content is in its place, the old bundle is a rollback.
+        if self._images is not None and not (journal is not None and self._noted()):
+            state.add_to_history(self._entry(reasons))
         if self._files.changed:
             state.swap_content()
-        if self._images is not None:
-            state.add_to_history(self._entry(reasons))
         state.finish()
+
+    def _noted(self) -> bool:
+        """Whether the run that is continued came as far as the history."""
+        last = engine.last_import(self._bundle.manifest.name, self._state.history())
+        return last is not None and last.sha256 == self._bundle.sha256
 
     def _write_files(self) -> None:
         written = self._files.bytes_to_write + (self._archive.bytes_to_write if self._archive else 0)

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +144,22 @@ def test_a_collection_that_fails_and_cannot_switch_back(registry: Registry) -> N
         registry.collect()
 
 
+@pytest.mark.parametrize(("number", "ending"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, AirgapError)])
+def test_a_run_that_is_ended_while_it_collects_switches_back(
+    registry: Registry, number: signal.Signals, ending: type[BaseException]
+) -> None:
+    def ended(argv: list[str]) -> tuple[bytes, bytes, int]:
+        if "--dry-run" not in argv:
+            assert "maintenance" in config_of(registry)["storage"]
+            os.kill(os.getpid(), number)
+        return registry.collector(argv)
+
+    registry.client.on_execute = ended
+    with pytest.raises(ending):
+        registry.collect()
+    assert "maintenance" not in config_of(registry)["storage"]
+
+
 def test_a_run_that_was_killed_while_it_collected(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(self: Docker, name: str, argv: list[str], timeout: float) -> Any:
         if "--dry-run" in argv:
@@ -150,6 +168,8 @@ def test_a_run_that_was_killed_while_it_collected(registry: Registry, monkeypatc
 
     execute = Docker.execute
     monkeypatch.setattr(Docker, "execute", killed)
+    # SIGKILL leaves no time to switch back.
+    monkeypatch.setattr(Collection, "_switch_back", lambda self, reason: None)
     with pytest.raises(SystemExit):
         registry.collect()
     assert "maintenance" in config_of(registry)["storage"]

@@ -431,6 +431,20 @@ def test_force_finds_damage_in_what_docker_pushed(world: World) -> None:
         world.publish(from_daemon("app:build", "app", "v1.0.0", force=True))
 
 
+def test_a_release_tag_that_somebody_takes_meanwhile_is_left_to_them(world: World) -> None:
+    world.layout.add("app", world.layout.manifest([APP]))
+
+    class Late(Registry):
+        def upload(self, *args: Any, **named: Any) -> Any:
+            world.fake.add_image("app", "v1.0.0", [NEXT])
+            return super().upload(*args, **named)
+
+    registry = Late(HOST, session=world.fake.session())
+    with pytest.raises(AirgapError, match=r"app:v1\.0\.0 is a release and does not move"):
+        publish([world.from_layout("app", "app", "latest", "v1.0.0")], registry, lambda: None)
+    assert list(world.fake.tags["app"]) == ["v1.0.0"]
+
+
 # --- what is to be absent
 
 
