@@ -10,7 +10,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: bundle
 short_description: Build, verify and import what crosses the gap
-version_added: 0.1.0
+version_added: 0.2.0
 author: The lumen.airgap maintainers (@lumen-airgap)
 description:
   - A bundle is everything that enters an airgap at once, with images, Trivy databases, manifests, Python wheels, files
@@ -230,7 +230,7 @@ bundle:
     collection:
       description: Path of the collection in it, null without one.
       type: str
-      sample: collections/lumen-airgap-0.1.0.tar.gz
+      sample: collections/lumen-airgap-0.2.0.tar.gz
     file_count:
       description: How many files it has.
       type: int

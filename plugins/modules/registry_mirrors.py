@@ -10,7 +10,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: registry_mirrors
 short_description: Tell containerd or k3s on a node where to pull images from
-version_added: 0.1.0
+version_added: 0.2.0
 author:
   - The lumen.airgap maintainers (@lumen-airgap)
 description:

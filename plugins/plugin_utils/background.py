@@ -52,8 +52,8 @@ else
 fi
 echo $! >"$1/pid"
 tries=0
-while [ ! -e "$1/code" ] && [ $tries -lt 20 ]; do
-    sleep 0.05
+while [ ! -e "$1/code" ] && [ $tries -lt 50 ]; do
+    sleep 0.02
     tries=$((tries + 1))
 done
 """

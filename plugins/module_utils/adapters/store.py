@@ -26,6 +26,8 @@ _BUFFER = 256 * 1024
 # An extended header holds a long path or a large size. One without limit would be read into memory before any
 # signature has been looked at.
 _EXTENDED_LIMIT = 64 * 1024
+# Digits of a number in an extended header: Python refuses to read one of thousands.
+_DIGITS = 20
 # More than any bundle has, and what still fits into memory: the members are counted before they are known to be good.
 _MEMBERS_LIMIT = 1_000_000
 _TYPES = {
@@ -243,8 +245,8 @@ class TarStore:
         while name.startswith("./"):
             name = name[2:]
         size = extended.get("size", str(header.size))
-        if not size.isdecimal():
-            raise StoreError(f"{self.where}: the size of {name} is {size}")
+        if not size.isdecimal() or len(size) > _DIGITS:
+            raise StoreError(f"{self.where}: the size of {name} is {size[:_DIGITS]}")
         if header.isdir():
             name = "" if name == "." else name.rstrip("/")
         return int(size), name
@@ -261,7 +263,7 @@ class TarStore:
         found: dict[str, str] = {}
         while body:
             length, _space, _rest = body.partition(b" ")
-            end = int(length) if length.isdigit() else 0
+            end = int(length) if length.isdigit() and len(length) <= _DIGITS else 0
             key, equals, value = body[len(length) + 1 : end].partition(b"=")
             if not equals or value[-1:] != b"\n" or end > len(body):
                 raise StoreError(f"{self.where}: the extended header at byte {offset} cannot be understood")

@@ -135,7 +135,9 @@ def parse(document: Any) -> Spec:
             f"schema is {top.value.get('schema')!r}, this version of the collection reads {SCHEMA}",
             ("schema",) if "schema" in top.value else (),
         )
-    images = top.each("images")
+    # The short form: all that the manifests in the bundle name.
+    every = top.value.get("images") == "discover"
+    images = [] if every else top.each("images")
     spec = Spec(
         name=top.checked("name", check_name),
         number=top.integer("number"),
@@ -147,12 +149,18 @@ def parse(document: Any) -> Spec:
             *(_image(node) for node in images if "discover" not in node.value),
             *_trivy(top),
         ),
-        discoveries=tuple(_discovery(node) for node in images if "discover" in node.value),
+        discoveries=(
+            (Discovery(top.texts("manifests"), ("images",)),)
+            if every
+            else tuple(_discovery(node) for node in images if "discover" in node.value)
+        ),
         manifests=top.texts("manifests"),
         files=tuple(_file(node) for node in top.each("files")),
         collection=top.optional("collection"),
         wheels=_wheels(top),
     )
+    if every and not spec.manifests:
+        raise SpecError("images: discover looks into the manifests of the bundle, and there are none", ("images",))
     if spec.valid_days is not None and spec.expires is not None:
         raise SpecError("valid_days and expires both say how long the bundle is valid: give one", ("expires",))
     _check_names(spec)

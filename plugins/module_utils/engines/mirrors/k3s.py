@@ -137,15 +137,17 @@ def _refuse_contradictions(mirrors: tuple[Mirror, ...], ca_paths: Mapping[str, s
     """k3s has one entry for each address, whatever registry it is a mirror of."""
     said: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {}
     for mirror in mirrors:
-        config = _config(mirror, ca_paths.get(mirror.registry))
+        # A CA that is given counts by its content: two may go to one file, or one to two.
+        ca = ca_paths.get(mirror.registry) if mirror.ca_content is None else mirror.ca_content.strip()
+        config = _config(mirror, ca)
         if not config:
             continue
         for host in {address(endpoint) for endpoint in mirror.endpoints}:
             registry, other = said.setdefault(host, (mirror.registry, config))
             if other != config:
                 raise MirrorError(
-                    f"The mirrors of {registry} and {mirror.registry} speak to {host} with different TLS or "
-                    "credentials, and k3s has one entry for it: give both the same"
+                    f"The mirrors of {registry} and {mirror.registry} speak to {host} with different TLS (such as "
+                    "another CA) or credentials, and k3s has one entry for it: give both the same"
                 )
 
 

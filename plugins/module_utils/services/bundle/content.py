@@ -112,7 +112,15 @@ def stage(bundle: Bundle, state: State, todo: ContentPlan, meter: Meter) -> None
 
 
 def scan(directory: str) -> dict[str, Found]:
-    """Every file under a directory with its hash; what is no plain file has an empty one, so that it is replaced."""
+    """Every file under a directory with its hash; what is no plain file has an empty one, so that it is replaced.
+
+    Raises AirgapError when the directory is a link: what is written to it would land elsewhere.
+    """
+    if os.path.islink(directory):
+        raise AirgapError(
+            f"{directory} is a symbolic link, and is replaced as a whole by an import: remove the link. To have the "
+            "bundles on another disk, mount it there, or give its path as state_path"
+        )
     return {os.path.relpath(path, directory): _hashed(path) for path in _walk(directory)}
 
 
@@ -173,10 +181,13 @@ def _write(bundle: Bundle, file: BundleFile, target: str, meter: Meter) -> None:
     """Out of the bundle, hashed once more on the way: the medium may have been changed since."""
     digest = hashlib.sha256()
     with bundle.store.open(file.path) as source, replacing(target) as copy:
-        while data := source.read(_BUFFER):
+        # Not to the end of the source, which may have grown without limit since its size was looked at.
+        left = file.size
+        while data := source.read(min(left, _BUFFER)):
             digest.update(data)
             copy.write(data)
             meter.add(len(data), file.path)
+            left -= len(data)
         if digest.hexdigest() != file.sha256:
             raise corrupt(bundle, file, digest.hexdigest())
 

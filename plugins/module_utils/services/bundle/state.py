@@ -215,12 +215,18 @@ def make_directory(path: str) -> None:
             make_directory(os.path.dirname(path))
             os.mkdir(path)
             os.chmod(path, _DIRECTORY_MODE)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise AirgapError(f"{path} cannot be made: a file has its name") from None
     except OSError as error:
         raise AirgapError(f"{path} cannot be made: {error.strerror}") from error
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory with everything in it, when it is there; a link is not followed."""
+    """Remove a directory with everything in it, when it is there; of a link the link alone."""
+    if os.path.islink(path):
+        _unlink(path)
+        return
     try:
         shutil.rmtree(path)
     except FileNotFoundError:

@@ -26,7 +26,7 @@ from .meter import Meter
 _BUFFER = 1024 * 1024
 # hashlib lets go of the interpreter while it hashes, so a second thread uses the second core.
 _WORKERS = 2
-_REF_NAME = "org.opencontainers.image.ref.name"
+_REF_NAME = image.NAME_ANNOTATIONS[0]
 
 
 class VerificationError(AirgapError):
@@ -46,9 +46,19 @@ class Bundle:
         return f"bundle {self.manifest.name} {self.manifest.number}"
 
     def layout(self) -> Layout:
-        """The images of the bundle. Its index.json counts only after ``check_files``."""
+        """The images as bundle.json names them, which is signed: index.json may have changed since it was checked."""
         absent = frozenset(blob.digest for blob in self.manifest.absent_blobs)
-        return Layout(self.store.where, self.store, absent)
+        sizes = {file.path: file.size for file in self.manifest.files}
+        entries = [
+            {
+                "mediaType": item.media_type,
+                "digest": item.digest,
+                "size": sizes[engine.BLOBS + item.digest.partition(":")[2]],
+                "annotations": {_REF_NAME: item.name},
+            }
+            for item in self.manifest.images
+        ]
+        return Layout(self.store.where, self.store, absent, {"manifests": entries})
 
     def summary(self) -> dict[str, Any]:
         """What a module returns of it."""

@@ -70,6 +70,25 @@ def test_a_flipped_byte_in_a_manifest(builder: LayoutBuilder) -> None:
         layout(builder).image("app")
 
 
+def test_a_manifest_that_is_cut_after_its_size_was_looked_at(
+    builder: LayoutBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builder.add("app", builder.manifest([b"layer"]))
+    found = layout(builder).image("app")
+    builder.file(found.root.digest).write_bytes(b"{}")
+    monkeypatch.setattr(Layout, "_check_size", lambda self, item: None)
+    with pytest.raises(LayoutError, match="is corrupt: its content is sha256:"):
+        layout(builder).manifest(found.root)
+
+
+def test_an_index_that_is_given_counts_instead_of_the_file(builder: LayoutBuilder) -> None:
+    wanted, other = builder.manifest([b"layer"]), builder.manifest([b"other"])
+    builder.add("app", other)
+    entry = {**wanted, "annotations": {"org.opencontainers.image.ref.name": "app"}}
+    image = Layout(str(builder.path), index={"manifests": [entry]}).image("app")
+    assert image.root.digest == wanted["digest"]
+
+
 def test_a_manifest_that_is_not_json(builder: LayoutBuilder) -> None:
     builder.add("app", builder.blob(b"no json", "application/vnd.oci.image.manifest.v1+json"))
     with pytest.raises(LayoutError, match="is not JSON"):

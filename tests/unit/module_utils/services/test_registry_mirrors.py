@@ -110,6 +110,19 @@ def test_k3s_is_restarted_when_its_file_changed(unit: str) -> None:
     assert node.files == {}
 
 
+def test_k3s_has_one_ca_for_an_address() -> None:
+    node = FakeNode(("k3s",))
+    other = CA.replace("AAAA", "BBBB")
+    with pytest.raises(AirgapError, match=r"a\.test and b\.test speak to 192\.168\.2\.2:5000 with different TLS"):
+        run(node, option("a.test", ca_content=CA), option("b.test", ca_content=other))
+    assert node.done == []
+    # Neither white space around it nor the name of its file is a difference.
+    url = "https://192.168.2.2:5000"
+    same = [option("a.test", "https://first.test", url, ca_content=CA), option("b.test", url, ca_content=CA.strip())]
+    assert run(node, *same)["changed"]
+    assert not run(node, *same)["changed"]
+
+
 def test_k3s_that_is_not_installed_yet_needs_no_restart() -> None:
     result = run(FakeNode(()), runtime="k3s")
     assert (result["changed"], result["restarted"]) == (True, None)

@@ -26,6 +26,13 @@ def test_the_least() -> None:
     assert parsed.access("quay.io") == spec.Access("quay.io", "https")
 
 
+def test_all_images_of_the_manifests_in_short() -> None:
+    parsed = parse(document(images="discover", manifests=["m/*.yaml", "charts/*.yaml"]))
+    assert [found.patterns for found in parsed.discoveries] == [("m/*.yaml", "charts/*.yaml")]
+    with pytest.raises(SpecError, match="looks into the manifests of the bundle"):
+        parse(document(images="discover"))
+
+
 def test_everything() -> None:
     parsed = parse(
         document(

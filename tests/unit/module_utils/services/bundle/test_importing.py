@@ -25,6 +25,7 @@ from ansible_collections.lumen.airgap.plugins.module_utils.adapters import signa
 from ansible_collections.lumen.airgap.plugins.module_utils.engines.bundle import manifest as engine
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
 from ansible_collections.lumen.airgap.plugins.module_utils.services.bundle import docker_load, importing, space
+from ansible_collections.lumen.airgap.plugins.module_utils.services.bundle.state import make_directory
 from ansible_collections.lumen.airgap.tests.unit.fakes.bundle import DAY, BundleBuilder, at, cut, to_tar, tree
 from ansible_collections.lumen.airgap.tests.unit.fakes.registry import FakeRegistry, digest_of
 
@@ -689,6 +690,76 @@ def test_a_bundle_that_changes_while_it_is_read_does_no_harm(inside: Inside, mon
         inside.bring_in(path)
     assert not (inside.state / "content").exists()
     assert inside.fake.tags == {}
+
+
+def test_an_index_that_changes_while_it_is_read_brings_no_other_image(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who can write to the medium waits for the checks to end, then names an image that nobody signed."""
+    builder = inside.full()
+    path = builder.seal()
+    signed = {image.name: image.digest for image in builder.images}
+    check = importing.check_files
+
+    def swap(bundle: Any) -> None:
+        check(bundle)
+        (path / "index.json").write_text('{"schemaVersion": 2, "manifests": []}')
+        builder.layout.add("lumen-api:v1.0.0", builder.layout.manifest([b"evil"]))
+
+    monkeypatch.setattr(importing, "check_files", swap)
+    monkeypatch.setattr(importing, "check_hashes", lambda *args: None)
+    result = inside.bring_in(path)
+    assert {f"{item['repository']}:{item['tags'][0]}": item["digest"] for item in result["images"]} == signed
+
+
+def test_a_file_that_grows_while_it_is_read_does_not_fill_the_disk(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = inside.full().seal()
+    check = importing.check_hashes
+
+    def grow(*args: Any) -> None:
+        check(*args)
+        with (path / "files" / "run.sh").open("ab") as file:
+            file.write(b"x" * 100_000)
+
+    monkeypatch.setattr(importing, "check_hashes", grow)
+    inside.bring_in(path)
+    assert (inside.state / "content" / "files" / "run.sh").read_bytes() == b"#!/bin/sh\necho 1\n"
+
+
+@pytest.mark.parametrize("name", ["content", "content.old"])
+def test_nothing_is_written_or_removed_through_a_link(inside: Inside, name: str) -> None:
+    elsewhere = inside.path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "precious").write_text("stays")
+    inside.state.mkdir(parents=True)
+    (inside.state / name).symlink_to(elsewhere)
+    path = inside.full().seal()
+    with pytest.raises(AirgapError, match=r"is a symbolic link, .*: remove the link"):
+        inside.bring_in(path)
+    assert not (inside.state / "history.json").exists()
+    assert inside.fake.written == []
+    (inside.state / name).unlink()
+    (inside.state / "content.new").symlink_to(elsewhere)  # of no run that could be continued: it goes away
+    inside.bring_in(path)
+    assert [item.name for item in elsewhere.iterdir()] == ["precious"]
+    assert (inside.state / "content" / "files" / "run.sh").exists()
+
+
+def test_a_directory_that_another_run_makes_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mkdir = os.mkdir
+
+    def both(path: str) -> None:
+        mkdir(path)
+        mkdir(path)
+
+    monkeypatch.setattr(os, "mkdir", both)
+    make_directory(str(tmp_path / "a" / "b"))
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AirgapError, match="file cannot be made: a file has its name"):
+        make_directory(str(tmp_path / "file"))
 
 
 def test_memory_does_not_grow_with_the_bundle(inside: Inside) -> None:
