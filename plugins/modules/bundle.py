@@ -59,11 +59,13 @@ options:
       - The bundle. A directory, a tar, any volume of one, or the directory that the tar or its volumes lie in.
       - With O(state=built), where it goes. A name that ends with C(.tar) makes a tar, any other a directory, in which
         the volumes are when O(volume_size) is given.
+      - Required unless O(state=inventoried).
     type: path
   allowed_signers:
     description:
       - Who may sign, in the format of C(ssh-keygen)'s ALLOWED SIGNERS. The path of such a file on the node (absolute,
         or beginning with C(~) or C(.)), or its content.
+      - Required with O(state=verified), O(state=unpacked) and O(state=imported).
     type: str
   signer:
     description: A pattern with C(*) and C(?) that the signer's name in O(allowed_signers) has to match.
@@ -97,15 +99,16 @@ options:
     type: str
   inventory:
     description:
-      - With O(state=inventoried), where the document goes.
+      - With O(state=inventoried), where the document goes. Required then.
       - With O(state=built), the one that a delta is built against. Without it, the bundle is a full one.
     type: path
   spec:
-    description: With O(state=built), the C(bundle.yml).
+    description: With O(state=built), the C(bundle.yml). Required then.
     type: path
   signing_key:
     description:
       - With O(state=built), a private SSH key without a passphrase, or the public key of one that the agent holds.
+        Required then.
     type: path
   number:
     description:
@@ -120,11 +123,11 @@ options:
     type: path
     default: ~/.cache/lumen-airgap/bundle
 requirements:
+  - PyYAML (Python library), for O(state=built)
   - ssh-keygen (OpenSSH 8.2 or later)
-  - requests, for O(state=imported), O(state=inventoried) and O(state=built)
-  - docker, for O(state=built) with images of a Docker daemon
-  - PyYAML, for O(state=built)
 notes:
+  - Of the Python libraries, O(state=verified) and O(state=unpacked) need none, O(state=imported) and
+    O(state=inventoried) requests alone, and O(state=built) docker only for images of a Docker daemon.
   - Two runs for one name exclude each other. The second fails and names the first.
 seealso:
   - module: lumen.airgap.registry_image

@@ -148,9 +148,13 @@ class Docker:
         self._client.tag(image, repository, tag, force=True)
 
     @_translated
-    def push(self, repository: str, tag: str) -> Push:
-        """Push one tag and return what Docker said; raises DockerError with its words when it fails."""
-        lines = self._client.push(repository, tag=tag, stream=True, decode=True)
+    def push(self, repository: str, tag: str, login: tuple[str, str] | None = None) -> Push:
+        """Push one tag and return what Docker said; raises DockerError with its words when it fails.
+
+        ``login`` is (user, password); without it, what ``docker login`` has left counts.
+        """
+        proof = {"auth_config": {"username": login[0], "password": login[1]}} if login else {}
+        lines = self._client.push(repository, tag=tag, stream=True, decode=True, **proof)
         return read_push(lines, f"{repository}:{tag}")
 
     # --- containers ------------------------------------------------------------------------------------------------

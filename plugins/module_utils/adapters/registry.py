@@ -158,6 +158,8 @@ class Registry:
         self._timeout = (min(CONNECT_TIMEOUT, read_timeout), read_timeout)
         self._base = f"{scheme}://{host}"
         self._ca = ca_path or _machine_cas()
+        #: (user, password), for whoever speaks to the same registry for us.
+        self.login = login
         self._login = Login(login, self._fetch_token)
         self._clock = clock or SystemClock()
         self._jitter = jitter

@@ -298,7 +298,7 @@ class DaemonDelivery(Delivery):
     def _push(self, tag: str) -> Manifest:
         target = f"{self.registry.host}/{self.repository}"
         self.docker.tag(str(self.local["Id"]), target, tag)
-        push = self.docker.push(target, tag)
+        push = self.docker.push(target, tag, self.registry.login)
         manifest = self._read(tag)
         if manifest.digest != push.digest:
             raise AirgapError(

@@ -71,8 +71,11 @@ class FakeDockerClient:
         self._changes("tag")
         self.images[f"{repository}:{tag}"] = self.images[image]
 
-    def push(self, repository: str, tag: str, stream: bool, decode: bool) -> Iterator[dict[str, Any]]:
+    def push(
+        self, repository: str, tag: str, stream: bool, decode: bool, auth_config: dict[str, str] | None = None
+    ) -> Iterator[dict[str, Any]]:
         self._changes("push")
+        self.auth_config = auth_config
         if self.push_lines is not None:
             yield from self.push_lines
             return

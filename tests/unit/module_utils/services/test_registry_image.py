@@ -269,6 +269,13 @@ def test_docker_sends_only_new_layers(world: World) -> None:
     assert (result["images"][0]["bytes_sent"], result["images"][0]["blobs_skipped"]) == (len(NEXT), 1)
 
 
+def test_docker_pushes_with_the_user_of_the_registry(world: World) -> None:
+    world.client.build("app:build", [APP])
+    registry = Registry(HOST, session=world.fake.session(), login=("ci", "secret"))
+    publish([from_daemon("app:build", "app", "v1.0.0")], registry, lambda: Docker(world.client, URL))
+    assert world.client.auth_config == {"username": "ci", "password": "secret"}
+
+
 def test_a_rebuilt_release_is_refused_before_docker_pushes(world: World) -> None:
     old = world.client.build("app:build", [BASE, APP])
     digest = world.publish(from_daemon("app:build", "app", "v1.0.0"))["images"][0]["digest"]
