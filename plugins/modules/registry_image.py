@@ -58,8 +58,8 @@ options:
               - Name or ID of an image of the Docker daemon. Docker itself pushes it, so its digest is the one that
                 Docker shows.
               - For a registry that speaks HTTP the daemon needs it under C(insecure-registries).
-              - To a registry with users it logs in with O(registry.username), or else with what C(docker login) left for
-                the user that the task runs as.
+              - To a registry with users it logs in with O(registry.username), or else with what C(docker login) left
+                for the user that the task runs as.
             type: str
           layout:
             description: Path of an OCI layout directory. Indexes are published whole, children first.
