@@ -41,6 +41,8 @@ else:
 # Seconds for a connection, and for the next bytes of an answer. A registry hashes a whole blob before it answers.
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 300.0
+# Opening a session costs a registry nothing: one that takes longer to answer hangs.
+OPEN_TIMEOUT = 20.0
 # Seconds for which a request is tried again since it last got anywhere; opening a session is not worth as long.
 PATIENCE = 60.0
 CONNECT_PATIENCE = 5.0
@@ -194,7 +196,8 @@ class Registry:
         self._open(None)
 
     def _open(self, patience: _Patience | None) -> None:
-        answer = self._persistent("GET", "/v2/", None, patience)
+        connecting, reading = self._timeout
+        answer = self._persistent("GET", "/v2/", None, patience, timeout=(connecting, min(reading, OPEN_TIMEOUT)))
         if answer.status_code != 200:
             raise self._refusal(answer, "open a session", None)
 
@@ -491,7 +494,7 @@ class Registry:
 
     def _ask(self, method: str, url: str, repository: str | None, **request: Any) -> Any:
         try:
-            return self._session.request(method, url, timeout=self._timeout, verify=self._ca, **request)
+            return self._session.request(method, url, **{"timeout": self._timeout, "verify": self._ca, **request})
         except requests.exceptions.RequestException as error:
             raise self._lost(error, method, repository) from error
 

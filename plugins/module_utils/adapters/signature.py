@@ -30,6 +30,9 @@ def sign(body: bytes, key: str, program: str = "ssh-keygen", deadline: float = D
     """The armoured signature of ``body`` by a private key file, or by the agent for the public key file ``key``."""
     if not os.path.isfile(key):
         raise SignatureError(f"there is no signing key at {key}: ssh-keygen -t ed25519 -f {key} makes one")
+    # ssh-keygen says of such a file that it found no private key.
+    if not os.access(key, os.R_OK):
+        raise SignatureError(f"the signing key {key} cannot be read by this user: build as its owner")
     done = _run([program, "-Y", "sign", "-q", "-f", key, "-n", NAMESPACE], body, deadline)
     if done.returncode != 0 or not done.stdout.startswith(b"-----BEGIN SSH SIGNATURE-----"):
         raise SignatureError(
@@ -118,4 +121,4 @@ def _run(argv: Sequence[str], given: bytes, deadline: float) -> subprocess.Compl
 
 def _said(done: subprocess.CompletedProcess[bytes]) -> str:
     text = (done.stderr or done.stdout).decode(errors="replace").strip()
-    return " ".join(text.split()) or f"ssh-keygen ended with {done.returncode}"
+    return " ".join(text.split()).rstrip(".") or f"ssh-keygen ended with {done.returncode}"

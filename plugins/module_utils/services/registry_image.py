@@ -363,7 +363,7 @@ def publish(
     deliveries = _deliveries(wanted, registry, connect_docker, open_layout, registries, inventory)
     _check_batch(deliveries, removals, registry.host)
     if deliveries:
-        progress(f"looking up {len(deliveries)} images in {registry.host}")
+        progress(f"looking up {len(deliveries)} image{'s' * (len(deliveries) > 1)} in {registry.host}")
     _plan(deliveries, inventory, workers, storage)
     for removal in removals:
         removal.plan(workers)

@@ -316,6 +316,8 @@ def _access(node: _Node) -> Access:
 def _image(node: _Node) -> ImageSource:
     origins = [key for key in SOURCES if key in node.value]
     if len(origins) != 1:
+        # A source that is spelled wrong is named rather than missed.
+        node.only(*SOURCES, "ref", "name", "platforms", "exclude", "from")
         raise SpecError(f"an image has exactly one source of {', '.join(SOURCES)}", node.where)
     origin = origins[0]
     node.only(origin, "name", "platforms", *(("ref",) if origin == "layout" else ()))

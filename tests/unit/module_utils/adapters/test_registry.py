@@ -416,6 +416,23 @@ def test_connect_gives_up_within_seconds_and_ping_at_once(fake: FakeRegistry) ->
     assert len(fake.requests) == 1
 
 
+def test_a_registry_that_hangs_is_noticed_when_the_session_is_opened() -> None:
+    session = FakeRegistry().session()
+    waits: list[Any] = []
+    ask = session.request
+
+    def request(*args: Any, timeout: Any, **more: Any) -> Any:
+        waits.append(timeout)
+        return ask(*args, timeout=timeout, **more)
+
+    session.request = request  # type: ignore[method-assign]
+    registry = Registry.connect({"host": HOST, "scheme": "http"}, session, FakeClock())
+    registry.tags("app")
+    Registry(HOST, session=session, read_timeout=2.0).ping()
+    # Once it is open, a registry may take its time: it hashes a whole blob before it answers.
+    assert waits == [(10.0, 20.0), (10.0, 300.0), (2.0, 2.0)]
+
+
 def test_a_connection_that_tls_cut_is_tried_again(registry: Registry, fake: FakeRegistry) -> None:
     cut = requests.exceptions.SSLError(MaxRetryError(HTTPConnectionPool("x"), "/v2/", ssl.SSLEOFError(8, "EOF")))
     fake.break_with("GET", r"tags", cut, times=1)

@@ -91,6 +91,17 @@ def test_a_program_that_does_not_answer(key: Key, tmp_path: Path) -> None:
         signature.sign(BODY, key.private, program=str(program), deadline=0.05)
 
 
+def test_what_ssh_keygen_says_ends_with_one_full_stop(key: Key, other: Key) -> None:
+    with pytest.raises(SignatureError, match=r"[^.]\. Was the bundle built with another key"):
+        signature.verify(BODY, signature.sign(BODY, other.private), key.allowed, "x")
+
+
+def test_a_key_of_somebody_else(key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(SignatureError, match="key cannot be read by this user"):
+        signature.sign(BODY, key.private)
+
+
 def test_no_key_and_no_allowed_signers(key: Key, tmp_path: Path) -> None:
     with pytest.raises(SignatureError, match="there is no signing key at /none: ssh-keygen -t ed25519"):
         signature.sign(BODY, "/none")

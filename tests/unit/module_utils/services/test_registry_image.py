@@ -405,6 +405,8 @@ def test_progress_is_told_and_threads_give_the_same_result(world: World) -> None
     assert lines[0] == f"looking up 8 images in {HOST}"
     assert lines[-1].startswith("8 of 8 images, 0 of 0 MiB, app")
     assert not world.publish(*wanted, workers=8)["changed"]
+    world.publish(wanted[0], progress=lines.append)
+    assert f"looking up 1 image in {HOST}" in lines
 
 
 def test_a_failure_ends_the_other_uploads(world: World) -> None:

@@ -83,6 +83,7 @@ def test_everything() -> None:
         ({"registries": [{"host": "x", "username": "u"}]}, "needs a password", "registries[0].username"),
         ({"images": {"registry": "a:b"}}, "images is a list", "images"),
         ({"images": ["a:b"]}, "a mapping is expected, not a text", "images[0]"),
+        ({"images": [{"registri": "a:b"}]}, "'registri' is not known; known are", "images[0].registri"),
         ({"images": [{"name": "a:b"}]}, "exactly one source", "images[0]"),
         ({"images": [{"registry": "a:b", "daemon": "a:b"}]}, "exactly one source", "images[0]"),
         ({"images": [{"registry": "UPPER/x:1"}]}, "not a repository", "images[0].registry"),
