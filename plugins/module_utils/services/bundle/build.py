@@ -163,7 +163,8 @@ def build(
 
 
 def _output(path: str, volume_size: str | int | None) -> _Output:
-    path = os.path.abspath(os.path.expanduser(path))
+    # Through links: what is renamed over a link onto a medium would never reach it.
+    path = os.path.realpath(os.path.expanduser(path))
     if volume_size is None:
         return _Output(path, None)
     try:
@@ -278,6 +279,8 @@ def _numbered(
     """The bundle with its number: the very one that is there when nothing else differs and its time is not used up."""
     wanted = number if number is not None else specfile.spec.number
     source = "the option number" if number is not None else specfile.at(("number",))
+    if wanted is not None and wanted < 1:
+        raise AirgapError(f"{source}: {wanted} is no number of a bundle: they count from 1, or leave it out")
     old = previous.manifest if previous and previous.manifest.name == draft.name else None
     if old is not None:
         kept = replace(draft, number=old.number, created=old.created, expires=old.expires)

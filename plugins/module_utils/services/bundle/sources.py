@@ -137,8 +137,8 @@ class Gathering:
         sources = {source.name: source for source in self._spec.images}
         asked = set(sources)
         for discovery in self._spec.discoveries:
+            paths = [path for item in discovery.patterns for path in self._file.match(item, discovery.where)]
             with self._file.blamed(discovery.where):
-                paths = [path for item in discovery.patterns for path in self._file.match(item, discovery.where)]
                 found = discover.images(document for path in paths for document in documents(path))
                 self._content.hints.update(found.hints)
                 for reference, places in found.images.items():

@@ -41,7 +41,7 @@ class SpecFile:
         except OSError as error:
             raise AirgapError(f"the bundle's description {path} cannot be read: {error.strerror}") from error
         except (UnicodeDecodeError, yaml.YAMLError) as error:
-            raise AirgapError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+            raise AirgapError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
         finally:
             if loader is not None:
                 loader.dispose()
@@ -111,6 +111,15 @@ def _loader() -> Any:
 
     class Loader(yaml.SafeLoader):
         yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - how PyYAML has it
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            # YAML forbids it, PyYAML lets the last one win: a second `files` would silently leave out the first.
+            seen: set[str] = set()
+            for key, _value in node.value:
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"{key.value} comes twice", key.start_mark)
+                seen.add(str(key.value))
+            return super().construct_mapping(node, deep)
 
     for tag, pattern, first in (
         ("bool", r"true|True|false|False", "tTfF"),

@@ -284,6 +284,21 @@ def test_another_content_gets_the_next_number(shop: Workshop) -> None:
     assert shop.build()["bundle"]["number"] == 2
 
 
+def test_numbers_count_from_one(shop: Workshop) -> None:
+    small(shop)
+    with pytest.raises(AirgapError, match="the option number: 0 is no number of a bundle"):
+        shop.build(number=0)
+
+
+def test_an_output_that_is_a_link_is_written_where_it_leads(shop: Workshop) -> None:
+    small(shop)
+    (shop.root / "medium").mkdir()
+    (shop.root / "out.tar").symlink_to(shop.root / "medium" / "lumen.tar")
+    shop.build()
+    assert (shop.root / "out.tar").is_symlink()
+    assert shop.read("medium/lumen.tar").number == 1
+
+
 @pytest.mark.parametrize("by_option", [True, False])
 def test_a_number_that_does_not_rise(shop: Workshop, by_option: bool) -> None:
     small(shop)
@@ -639,7 +654,15 @@ def test_versions_modes_and_times_need_no_quotes(shop: Workshop) -> None:
     assert (found.expires, found.files[0].mode) == ("2099-01-31T12:00:00Z", "0600")
 
 
-@pytest.mark.parametrize(("body", "message"), [("a: [", "is not YAML"), (None, "cannot be read: No such file")])
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("a: [", "cannot be read as YAML"),
+        ("schema: 1\nfiles: [{source: a}]\nfiles: [{source: b}]", r"files comes twice .*line 3"),
+        ("schema: 1\nfiles: [{source: a, source: b}]", r"source comes twice .*line 2"),
+        (None, "cannot be read: No such file"),
+    ],
+)
 def test_a_description_that_cannot_be_read(shop: Workshop, body: str | None, message: str) -> None:
     path = shop.root / "bad.yml"
     if body:
