@@ -10,13 +10,12 @@ Each step is a task, as a site runs it, against the lab's own registry program o
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from registry_push import IMAGES, MIB, OWN, ROOT, SHARED, Layout, fresh_registry, run, seconds, show, skopeo
+from registry_push import IMAGES, MIB, OWN, ROOT, SHARED, Layout, fresh_registry, play, run, seconds, show, skopeo
 
 SIGNER = "bench@lumen.example"
 
@@ -89,16 +88,7 @@ def built_from(path: Path, layout: Layout, number: int, output: Path) -> dict[st
 
 def bundle(path: Path, options: dict[str, Any]) -> None:
     """One task of the module on this machine."""
-    play = {
-        "hosts": "localhost",
-        "gather_facts": False,
-        "tasks": [{"lumen.airgap.bundle": options}],
-        "vars": {"ansible_python_interpreter": sys.executable},
-    }
-    (path / "play.yml").write_text(json.dumps([play]))
-    argv = [str(ROOT / ".venv/bin/ansible-playbook"), "-i", "localhost,", "-c", "local", str(path / "play.yml")]
-    environment = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build")}
-    run(argv, env={**os.environ, **environment})
+    play("lumen.airgap.bundle", options, path / "play.yml")
 
 
 if __name__ == "__main__":

@@ -161,17 +161,22 @@ def fresh_registry(path: Path) -> Iterator[RegistryProcess]:
         os.sync()  # what one tool wrote is not for the next one to wait for
 
 
-def task(module: str, arguments: dict[str, Any], path: Path) -> float:
-    """Seconds of a play with one task on this machine: the fastest of four."""
-    play = {"hosts": "localhost", "gather_facts": False, "tasks": [{module: arguments}]}
-    path.write_text(json.dumps([{**play, "vars": {"ansible_python_interpreter": sys.executable}}]))  # which is YAML
+def play(module: str, arguments: dict[str, Any], path: Path) -> None:
+    """A play with one task on this machine, written to ``path``."""
+    document = {"hosts": "localhost", "gather_facts": False, "tasks": [{module: arguments}]}
+    path.write_text(json.dumps([{**document, "vars": {"ansible_python_interpreter": sys.executable}}]))  # which is YAML
     argv = [str(ROOT / ".venv/bin/ansible-playbook"), "-i", "localhost,", "-c", "local", str(path)]
     environment = {
         **os.environ,
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
         "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build"),
     }
-    return min(seconds(lambda: run(argv, env=environment)) for _round in range(4))
+    run(argv, env=environment)
+
+
+def task(module: str, arguments: dict[str, Any], path: Path) -> float:
+    """Seconds of such a play: the fastest of four."""
+    return min(seconds(lambda: play(module, arguments, path)) for _round in range(4))
 
 
 def show(name: str, value: float, unit: str, limit: float | None, peer: str = "") -> None:

@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
+from ...adapters.node import Node
 from ...engines.bundle.manifest import BundleError, Imported, Reader, canonical, check_name
 from ...errors import AirgapError
 
@@ -98,7 +99,7 @@ class State:
         remove_tree(self.staged)
         remove_tree(self.retired)
         remove_tree(self.uploads)
-        _unlink(self._journal)
+        Node().remove(self._journal)
 
     # --- the archive of the registry's image ------------------------------------------------------------------------
 
@@ -153,7 +154,7 @@ class State:
     def _remove_temporary(self) -> None:
         for name in os.listdir(self.path):
             if name.startswith(TEMPORARY):
-                _unlink(os.path.join(self.path, name))
+                Node().remove(os.path.join(self.path, name))
 
 
 def names(path: str) -> list[str]:
@@ -225,7 +226,7 @@ def make_directory(path: str) -> None:
 def remove_tree(path: str) -> None:
     """Remove a directory with everything in it, when it is there; of a link the link alone."""
     if os.path.islink(path):
-        _unlink(path)
+        Node().remove(path)
         return
     try:
         shutil.rmtree(path)
@@ -240,15 +241,6 @@ def _is_name(name: str) -> bool:
         return bool(check_name(name))
     except BundleError:
         return False
-
-
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise AirgapError(f"{path} cannot be removed: {error.strerror}") from error
 
 
 def _imported(reader: Reader) -> Imported:
