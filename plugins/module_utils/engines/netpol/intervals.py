@@ -69,6 +69,8 @@ def places(ordered: list[int], ranges: Iterable[Range]) -> Iterator[Range]:
 
 def address_number(text: str) -> int:
     """An IP address as a number. Raises ValueError."""
+    if not isinstance(text, str):  # ipaddress would take numbers and bytes too
+        raise ValueError(f"{type(text).__name__} is no address")
     address = ip_address(text)
     if isinstance(address, IPv6Address):
         if address.scope_id is not None:

@@ -168,14 +168,14 @@ class World:
         return found
 
     def _endpoint(self, name: str) -> _Endpoint:
-        known = self._endpoints.get(name) if isinstance(name, str) else None
-        if known is not None:
-            return known
-        if isinstance(name, str) and "/" in name:
-            raise NetpolError(f"there is no pod {shown(name)}")
         try:
+            known = self._endpoints.get(name)
+            if known is not None:
+                return known
+            if "/" in name:
+                raise NetpolError(f"there is no pod {shown(name)}")
             address = address_number(name)
-        except ValueError:
+        except (TypeError, ValueError):  # it may be anything
             raise NetpolError(f"an end of a flow is namespace/pod or an IP address, not {shown(name)}") from None
         pods = self._at.get(address, [])
         if len(pods) > 1:
