@@ -93,7 +93,7 @@ class _Rewriter:
             return container
         changed = {name: self.node(item, str(name)) for name, item in container.items()}
         image = container.get("image")
-        if image in self._images:
+        if isinstance(image, str) and image in self._images:
             changed["image"] = self._images[image]
             if changed.get("imagePullPolicy") == "Always" and "@" in changed["image"]:
                 changed["imagePullPolicy"] = "IfNotPresent"
