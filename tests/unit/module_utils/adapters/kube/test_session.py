@@ -365,3 +365,10 @@ def test_which_kinds_have_namespaces() -> None:
     session, _transport = connect()
     assert session.namespaced(kinds.POD)
     assert not session.namespaced(kinds.NAMESPACE)
+
+
+def test_an_unknown_field_in_an_apply_is_no_failure_of_the_server() -> None:
+    text = 'failed to create typed patch object (lumen/a; /v1, Kind=Pod): .spec.containers[name="a"].imge: not declared'
+    session, _transport = connect(status(500, "", text))
+    with pytest.raises(Invalid, match="imge"):
+        session.apply(POD, "us")
