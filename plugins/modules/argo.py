@@ -55,10 +55,10 @@ options:
         do not have any more are deleted, definitions excepted.
       - V(absent) deletes what the manifests name. The namespace stays, and so does what the programs have made
         themselves.
-      - V(rendered) writes the finished manifests to O(dest) and does not speak to the cluster, so that they can be put
-        into the repository that an Application reads.
-      - V(released) hands what this module has applied to Argo CD, whose Application is to own it from now on. It
-        should sync with C(ServerSideApply=true).
+      - V(rendered) returns the finished manifests, or writes them to O(dest), and does not speak to the cluster, so
+        that they can be put into the repository that an Application reads.
+      - V(released) hands what this module or kubectl has applied to Argo CD, whose Application is to own it from now
+        on. It should sync with C(ServerSideApply=true).
     type: str
     choices: [present, absent, rendered, released]
     default: present
@@ -101,7 +101,9 @@ options:
     type: bool
     default: true
   dest:
-    description: File to write with O(state=rendered). Its directory is made when it is not there.
+    description:
+      - File to write with O(state=rendered). Its directory is made when it is not there.
+      - Without it the text is returned in RV(content).
     type: path
   purge_definitions:
     description:
@@ -201,6 +203,17 @@ images:
       description: The digest that the registry has for it.
       type: str
       sample: sha256:4bd1f2c9a0b7e6b2f0f5a8a5c8d1e9f3a7b6c5d4e3f2a1b0c9d8e7f6a5b4c3d2
+content:
+  description: The finished manifests as YAML. They can be a megabyte.
+  returned: for O(state=rendered) without O(dest)
+  type: str
+  sample: |
+    ---
+    apiVersion: v1
+    kind: ServiceAccount
+    metadata:
+      name: argo-rollouts
+      namespace: argo-rollouts
 taken_over:
   description: Whether what kubectl or a removed Application had applied was taken over.
   returned: success
@@ -270,7 +283,6 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "purge_definitions": {"type": "bool", "default": False},
     "timeout": {"type": "float", "default": 180.0},
 }
-REQUIRED_IF = [("state", "rendered", ["dest"])]
 RANGES = {"timeout": SECONDS}
 
 
@@ -284,8 +296,11 @@ def argo(params: dict[str, Any], clock: Clock, dry_run: bool) -> dict[str, Any]:
         registry = Registry.connect(params["registry"])
         rendered = service.render(items, params["images"], registry, params["pin"])
     if state == "rendered":
-        changed, diff = service.write(rendered.objects, params["dest"], dry_run)
-        return {**_result(Outcome(), rendered), "changed": changed, "diff": diff}
+        text, result = service.as_text(rendered.objects), _result(Outcome(), rendered)
+        if not params["dest"]:
+            return {**result, "content": text}
+        changed, diff = service.write(text, params["dest"], dry_run)
+        return {**result, "changed": changed, "diff": diff}
     session = Session.connect(params["kubeconfig"], params["context"])
     if state == "absent":
         return _result(
@@ -311,7 +326,7 @@ def _result(outcome: Outcome, rendered: Rendered, taken_over: bool = False) -> d
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, required_if=REQUIRED_IF, supports_check_mode=True)
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     missing(module, "requests", REQUESTS_TRACEBACK)
     missing(module, "PyYAML", YAML_TRACEBACK)
 

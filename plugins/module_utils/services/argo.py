@@ -162,9 +162,16 @@ def render(items: Sequence[Object], mapping: Mapping[str, str], registry: Regist
     return Rendered(image_plan.rewrite(items, references), seen)
 
 
-def write(rendered: Sequence[Object], path: str, dry_run: bool) -> tuple[bool, list[dict[str, str]]]:
-    """Write the objects as one file of YAML; whether it changed, and the diff."""
-    text = yaml.dump_all(rendered, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=4096)
+def as_text(rendered: Sequence[Object]) -> str:
+    """The objects as YAML, always the same for the same objects."""
+    text: str = yaml.dump_all(
+        rendered, Dumper=_dumper(), sort_keys=False, allow_unicode=True, explicit_start=True, width=4096
+    )
+    return text
+
+
+def write(text: str, path: str, dry_run: bool) -> tuple[bool, list[dict[str, str]]]:
+    """Write rendered manifests to a file; whether it changed, and the diff."""
     node = Node()
     before = node.read(path)
     if before == text:
@@ -223,13 +230,13 @@ def uninstall(
 
 
 def release(session: Session, items: Sequence[Object], dry_run: bool, progress: Progress) -> Outcome:
-    """Hand what we have applied to Argo CD: its next sync finds its own fields, and no pod restarts."""
+    """Hand what we or kubectl have applied to Argo CD: its next sync finds its own fields, and no pod restarts."""
     objects = [item for item in items if item["kind"] != "Namespace"]
     outcome = Outcome()
-    for item in _take(session, objects, (MANAGER,), ownership.ARGO_CD, progress, dry_run):
+    for item in _take(session, objects, (MANAGER, *ownership.KUBECTL), ownership.ARGO_CD, progress, dry_run):
         metadata = item["metadata"]
         change = Change(item["kind"], metadata.get("namespace"), metadata["name"], "updated")
-        outcome.add(change, _owned_by(item, MANAGER), _owned_by(item, ownership.ARGO_CD))
+        outcome.add(change, _owned_by(item, *ownership.managers(item)), _owned_by(item, ownership.ARGO_CD))
     return outcome
 
 
@@ -333,10 +340,10 @@ def _labelled(item: Object, label: str, namespace: str) -> Object:
     return {**item, "metadata": {**metadata, "labels": {**(metadata.get("labels") or {}), label: namespace}}}
 
 
-def _owned_by(item: Object, manager: str) -> Object:
+def _owned_by(item: Object, *managers: str) -> Object:
     metadata = item["metadata"]
     named = {key: metadata[key] for key in ("name", "namespace") if metadata.get(key)}
-    return {"apiVersion": item["apiVersion"], "kind": item["kind"], "metadata": {**named, "managedBy": manager}}
+    return {"apiVersion": item["apiVersion"], "kind": item["kind"], "metadata": {**named, "managers": list(managers)}}
 
 
 def _add(outcome: Outcome, more: Outcome) -> None:

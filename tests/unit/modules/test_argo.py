@@ -385,6 +385,13 @@ def test_an_application_that_exists_is_the_owner(cluster: Cluster) -> None:
     assert cluster.writes() == []
 
 
+def test_what_kubectl_has_applied_is_handed_to_argo_cd_too(cluster: Cluster) -> None:
+    as_applied_by(cluster, "kubectl")
+    assert cluster(state="released")["changed"]
+    owners = [entry["manager"] for entry in cluster.get(SERVICE, "metrics")["metadata"]["managedFields"]]
+    assert owners == ["argocd-controller"]
+
+
 def test_released_to_argo_cd_and_back(cluster: Cluster) -> None:
     cluster()
     before = cluster.get(DEPLOYMENT, "argo-rollouts")
@@ -476,6 +483,9 @@ def test_rendered_writes_what_would_be_applied_and_asks_no_cluster(cluster: Clus
     image = documents[-1]["spec"]["template"]["spec"]["containers"][0]["image"]
     assert image == f"{HOST}/argo-rollouts:v1.8.5@{cluster.digest}"
     assert not cluster(state="rendered", dest=str(dest))["changed"]
+    returned = cluster(state="rendered")
+    assert not returned["changed"]
+    assert returned["content"] == dest.read_text()
     assert cluster.session.calls == []
 
 
@@ -495,7 +505,7 @@ def test_the_module_itself(run: Run, cluster: Cluster, tmp_path: Path) -> None:
     assert failed["failed"]
     assert failed["missing"][0]["image"] == f"{HOST}/argoproj/argo-rollouts:latest"
     assert run(module, **{**arguments, "timeout": 0})["msg"].startswith("The option timeout must be more than 0")
-    assert "dest" in run(module, **arguments, state="rendered")["msg"]
+    assert "argo-rollouts:v1.8.5@sha256" in run(module, **arguments, state="rendered")["content"]
 
 
 def test_return_and_options_are_documented(cluster: Cluster) -> None:
