@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from ...adapters.kube.watcher import Observation, Subscription
 from ...engines.canary.follow import Entry, State
-from ...engines.canary.objects import Problem
 from ...engines.canary.steps import Planned
+from ...engines.workloads.problems import Problem
 from ...errors import AirgapError
 
 

@@ -22,9 +22,10 @@ from ...adapters.kube.kinds import (
 from ...adapters.kube.session import Conflict, Invalid, KubeError, NotFound, Session
 from ...adapters.kube.watcher import Observation, Subscription
 from ...engines.canary.follow import PAUSE_STEP, SUPERSEDED, Change, Entry, Follower, State
-from ...engines.canary.objects import HASH_LABEL, Problem, RolloutView, read_rollout
+from ...engines.canary.objects import HASH_LABEL, RolloutView, read_rollout
 from ...engines.canary.replicas import DEFAULT_FENCEPOST, ReplicaError
 from ...engines.canary.steps import Planned, StepError, plan, read_steps
+from ...engines.workloads.problems import Problem
 from ...errors import AirgapError
 from .driver import Deleted, Expected, NotOurs, Situation, Verification
 from .lint import lint_analysis
