@@ -81,7 +81,8 @@ class Pipeline:
     """The last lines of its job that failed."""
     queued: Sequence[Object] = ()
     """Runs that wait for a runner, of any commit."""
-    runners: Sequence[Object] = ()
+    runners: Sequence[Object] | None = ()
+    """None when it could not be asked for all of them."""
     actions: bool = True
     """Whether the repository has Actions."""
     workflows: Sequence[str] | None = None
@@ -116,6 +117,8 @@ class Facts:
     workloads: Sequence[Object] = ()
     """Deployments and StatefulSets of the namespaces that CI/CD runs in."""
     workload_pods: Sequence[Object] = ()
+    expected: Sequence[tuple[str, str]] = ()
+    """(namespace, name) of workloads that have to be among them."""
     images: Mapping[str, ImageAnswer] = field(default_factory=dict)
     queries: Mapping[str, str] = field(default_factory=dict)
     """A metric's query → what Prometheus answers now, as text."""

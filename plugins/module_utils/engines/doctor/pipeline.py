@@ -45,6 +45,8 @@ def run_of_tag(runs: Sequence[Object], tag: str) -> Object | None:
 
 
 def _runner(facts: Facts, pipeline: Pipeline) -> Iterator[Finding]:
+    if pipeline.runners is None:
+        return
     wanted = {label for job in pipeline.jobs for label in job.get("labels") or () if job.get("status") != "completed"}
     able = [
         runner
@@ -172,7 +174,7 @@ def _tag(facts: Facts, pipeline: Pipeline, offline: bool) -> Iterator[Finding]:
             "The pipeline waits for the runner",
             subject,
             "The runner is online and busy with another run, or about to take this one.",
-            [f"run {run.get('id')}: {run.get('html_url', '')}", *(_told(runner) for runner in pipeline.runners)],
+            [f"run {run.get('id')}: {run.get('html_url', '')}", *(_told(runner) for runner in pipeline.runners or ())],
             ["Wait; or see what the runner is busy with in Gitea under Actions."],
         )
 

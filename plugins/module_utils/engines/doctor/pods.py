@@ -195,6 +195,18 @@ _WORK = {
 
 def check_workloads(facts: Facts) -> Iterator[Finding]:
     """Controllers and servers of CI/CD that are not there."""
+    there = {(each["metadata"].get("namespace", ""), each["metadata"]["name"]) for each in facts.workloads}
+    for namespace, name in facts.expected:
+        if (namespace, name) not in there:
+            yield Finding(
+                "workload-down",
+                ERROR,
+                f"{name} is not there",
+                f"{namespace}/{name}",
+                f"The namespace {namespace} has no such workload; {_WORK.get(name, 'it is a part of CI/CD')}.",
+                [],
+                [how("Install it:", "ansible-playbook site.yml")],
+            )
     for each in facts.workloads:
         meta = each["metadata"]
         wanted = (each.get("spec") or {}).get("replicas", 1)

@@ -132,6 +132,12 @@ def test_a_controller_that_is_scaled_to_nothing() -> None:
     assert "$ kubectl scale -n argocd deployment argocd-repo-server --replicas=1" in found.remedy[0]
 
 
+def test_a_controller_that_was_never_installed() -> None:
+    expected = [("argo-rollouts", "argo-rollouts"), ("argocd", "argocd-repo-server")]
+    found = one(healthy(expected=expected), "workload-down")
+    assert found.subject == "argocd/argocd-repo-server"
+
+
 def test_what_nobody_needs_may_be_scaled_to_nothing() -> None:
     assert codes(healthy(workloads=[deployment("argo-rollouts-dashboard", "argo-rollouts", 0, 0)])) == []
 
@@ -153,6 +159,10 @@ def test_no_runner(changes: dict[str, Any], says: str) -> None:
     assert says in found.cause
     assert "run 9 waits: Release v1.0.1" in found.evidence
     assert found.remedy
+
+
+def test_runners_that_could_not_be_asked_for_are_not_judged() -> None:
+    assert codes(healthy(pipeline=pipeline(runners=None))) == []
 
 
 def test_the_pod_of_a_runner_that_is_offline_is_told() -> None:
