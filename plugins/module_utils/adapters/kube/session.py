@@ -407,7 +407,9 @@ def _error(verb: str, subject: str, server: str, answer: Response) -> KubeError:
     text = status.get("message") or _head(answer.body) or "no message"
     shown = f"{answer.status} {reason}".strip()
     conflicts = _conflicts(status)
-    return BY_STATUS.get(answer.status, KubeError)(
+    # An apply with an unknown field is answered as if the API server itself had failed.
+    malformed = answer.status == 500 and "failed to create typed patch object" in text
+    return (Invalid if malformed else BY_STATUS.get(answer.status, KubeError))(
         f"{verb} {subject}: {server} answered {shown}: {text}",
         status=answer.status,
         reason=reason,

@@ -50,6 +50,8 @@ class Situation:
     aborted: bool
     message: str
     planned: Sequence[Planned] = ()
+    kept_by: str = ""
+    """The Argo CD Application that keeps the app as it stands in Git; empty without one."""
 
     @property
     def changing(self) -> bool:

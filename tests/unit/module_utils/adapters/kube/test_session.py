@@ -383,3 +383,10 @@ def test_a_token_is_requested_and_comes_back_alone() -> None:
     method, path, _query, body, *_rest = transport.requests[0]
     assert (method, path) == ("POST", "/api/v1/namespaces/lumen/serviceaccounts/release/token")
     assert body["spec"] == {"expirationSeconds": 600}
+
+
+def test_an_unknown_field_in_an_apply_is_no_failure_of_the_server() -> None:
+    text = 'failed to create typed patch object (lumen/a; /v1, Kind=Pod): .spec.containers[name="a"].imge: not declared'
+    session, _transport = connect(status(500, "", text))
+    with pytest.raises(Invalid, match="imge"):
+        session.apply(POD, "us")
