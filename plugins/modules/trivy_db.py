@@ -229,16 +229,16 @@ databases:
           type: str
           sample: 192.168.2.2:5000/trivy-db:2
         delivered_at:
-          description: When it was brought here, RFC 3339 in UTC.
+          description: When it was brought here, RFC 3339 in UTC, null when that is not known.
           type: str
-          sample: '2026-01-03T10:00:00Z'
+          sample: '2026-01-03T10:00:00.000000Z'
 reasons:
   description: What there is to say about their age, or what O(force) was needed for.
   returned: success
   type: list
   elements: str
   sample: ['trivy-db was made at 2026-01-01T06:11:42Z, 40.1 days ago: a newer one is due after 30']
-path:
+output:
   description: Where they were packed to.
   returned: with O(state=packed)
   type: str

@@ -16,7 +16,7 @@ from typing import Any, Callable, NamedTuple
 from ...engines.trivy import database
 from ...engines.trivy.database import KINDS, Age, DatabaseError, Gate, Kind, Metadata
 from ...errors import AirgapError
-from ...times import Clock, rfc3339
+from ...times import Clock, rfc3339, rfc3339_micro
 from ..bundle.meter import Meter
 from ..bundle.state import remove_tree
 from .cache import Cache, Version
@@ -233,7 +233,7 @@ class Delivering:
         kind, age = plan.item.kind, plan.age or Age(None, "unknown", "")
         version = plan.target
         if version is None and plan.content is not None:
-            digest, source, now = plan.source.digest, plan.source.where, rfc3339(self._clock.time())
+            digest, source, now = plan.source.digest, plan.source.where, rfc3339_micro(self._clock.time())
             path = self._cache.planned(kind, plan.content)
             if not check_mode:
                 self._cache.keep(kind, plan.draft, plan.content, digest=digest, source=source, delivered_at=now)

@@ -67,7 +67,7 @@ def pack(
         target.write(found, before, clock, progress)
     return {
         "changed": changed,
-        "path": path,
+        "output": path,
         "databases": {read.item.kind.key: _described(read, path) for read in found},
         "reasons": [read.age.reason for read in found if read.age.reason],
         "diff": {"before": before, "after": after},
