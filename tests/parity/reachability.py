@@ -29,9 +29,9 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
 def _verdict(world: World, flow: Any) -> str:
     if not isinstance(flow, dict):
         raise NetpolError(f"a flow is a mapping, not {flow!r}")
-    protocol = flow.get("protocol")
-    allowed = world.allows(flow.get("from"), flow.get("to"), flow.get("port"), "TCP" if protocol is None else protocol)
-    return "allow" if allowed else "deny"
+    source, target, port, protocol = (flow.get(name) for name in ("from", "to", "port", "protocol"))
+    asked: tuple[Any, ...] = (source, target, port, "TCP" if protocol is None else protocol)
+    return "allow" if world.allows(*asked) else "deny"
 
 
 def _list(case: dict[str, Any], name: str) -> list[Any]:
