@@ -283,7 +283,12 @@ def _environment(job: Job, place: str, ca_path: str) -> dict[str, str]:
 def last_words(lines: Sequence[str], count: int = 5) -> str:
     """The end of what Trivy has said, for an error: from its fatal line on, when there is one."""
     said = [line.rstrip() for line in lines if line.strip()]
-    fatal = [index for index, line in enumerate(said) if "\tFATAL\t" in line or line.startswith("panic:")]
+    fatal = [index for index, line in enumerate(said) if "\tFATAL\t" in line]
+    panic = [
+        index for index, line in enumerate(said) if line.startswith(("panic:", "fatal error:", "unexpected fault"))
+    ]
+    if panic:  # what follows is where in its source, which helps nobody here
+        return tidy(said[panic[0]])
     return "; ".join(tidy(line) for line in (said[fatal[-1] :] if fatal else said[-count:])[:20])
 
 
