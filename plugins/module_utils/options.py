@@ -108,6 +108,29 @@ PROGRESS_OPTIONS: dict[str, Any] = {
     "quiet": {"type": "bool", "default": False},
 }
 
+#: Fragment ``lumen.airgap.gitea``.
+GITEA_OPTIONS: dict[str, Any] = {
+    "gitea": {
+        "type": "dict",
+        "required": True,
+        "options": {
+            "url": {"type": "str", "required": True},
+            "token": {"type": "str", "no_log": True},
+            "username": {"type": "str"},
+            "password": {"type": "str", "no_log": True},
+            "ca_path": {"type": "path"},
+            "validate_certs": {"type": "bool", "default": True},
+            "timeout": {"type": "float", "default": 10.0},
+        },
+        "mutually_exclusive": [("token", "password")],
+        "required_one_of": [("token", "password")],
+        "required_by": {"password": ["username"]},
+    },
+}
+
+#: The ranges of GITEA_OPTIONS.
+GITEA_RANGES = {"gitea.timeout": SECONDS}
+
 
 def _trivy_gate(schema: int) -> dict[str, Any]:
     return {

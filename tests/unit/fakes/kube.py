@@ -18,12 +18,14 @@ from typing import Any
 
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds import (
     CLUSTER_ANALYSIS_TEMPLATE,
+    CUSTOM_RESOURCE_DEFINITION,
     DEPLOYMENT,
     NAMESPACE,
     POD,
     REPLICA_SET,
     ROLLOUT,
     SERVICE,
+    SERVICE_ACCOUNT,
     Kind,
 )
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import (
@@ -34,12 +36,21 @@ from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session
     Listing,
     NotFound,
 )
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.transport import Trust
+from ansible_collections.lumen.airgap.tests.unit.fakes.clock import EPOCH
+from ansible_collections.lumen.airgap.tests.unit.fakes.tokens import token
 
 Key = tuple[Kind, str | None, str]
 
 #: An AnalysisRun has no status subresource: its controller writes the whole object.
 STATUS_SUBRESOURCE = {DEPLOYMENT, POD, REPLICA_SET, ROLLOUT, SERVICE}
-CLUSTER_SCOPED = {CLUSTER_ANALYSIS_TEMPLATE, NAMESPACE}
+CLUSTER_SCOPED = {
+    CLUSTER_ANALYSIS_TEMPLATE,
+    CUSTOM_RESOURCE_DEFINITION,
+    NAMESPACE,
+    Kind("rbac.authorization.k8s.io/v1", "ClusterRole"),
+    Kind("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
+}
 
 
 def merge(target: Any, patch: Any) -> Any:
@@ -77,8 +88,15 @@ class FakeSession:
         self.calls: list[tuple[str, Kind | None, str | None, str]] = []
         self.bodies: list[Any] = []
         self.unknown_kinds: set[Kind] = set()
+        #: The namespaces there are, for ``apply``; None: every namespace is there.
+        self.namespaces: set[str] | None = None
         #: Answers ``service_proxy``: (namespace, service, port, path, query) -> body; may raise.
         self.proxy: Callable[..., bytes] = _no_service
+        #: Answers ``ask``: the object -> the object with its status; may raise.
+        self.answer: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+        #: Answers ``request_token``: (user, uid of the ServiceAccount, seconds) -> token.
+        self.issue: Callable[[str, str, float], str] = lambda user, uid, seconds: token(user, uid, EPOCH + seconds)
+        self.trust = Trust()
         self._objects: dict[Key, dict[str, Any]] = {}
         self._events: list[tuple[int, Key, Event]] = []
         self._failures: dict[str, list[BaseException]] = defaultdict(list)
@@ -198,6 +216,67 @@ class FakeSession:
             raise Conflict(f"patch {kind.kind} {namespace}/{name}: modified", status=409, reason="Conflict")
         return copy.deepcopy(changed) if dry_run else self._store((kind, namespace, name), changed, current)
 
+    def apply(
+        self, body: Mapping[str, Any], manager: str, force: bool = False, dry_run: bool = False
+    ) -> tuple[dict[str, Any], bool]:
+        """Server-side apply with lists as whole values; a field that another manager applied or ``owns`` conflicts."""
+        key = self._key(body)
+        kind, namespace, name = key
+        self._call("apply", *key, body=body)
+        if namespace is not None and self.namespaces is not None and namespace not in self.namespaces:
+            raise NotFound(f'apply {kind.kind} {namespace}/{name}: namespaces "{namespace}" not found', 404, "NotFound")
+        current = self._objects.get(key)
+        wanted = copy.deepcopy({k: v for k, v in body.items() if k != "status" or kind not in STATUS_SUBRESOURCE})
+        entries = copy.deepcopy((current or {}).get("metadata", {}).get("managedFields") or [])
+        before = next((e["fieldsV1"] for e in entries if _is_apply(e, manager)), {})
+        others = [entry for entry in entries if not _is_apply(entry, manager)]
+        changing = [path for path in _leaves(wanted) if _at(current or {}, path) != _at(wanted, path)]
+        owners = [(e["manager"], path) for e in others for path in changing if path in _paths(e["fieldsV1"])]
+        if owners and not force:
+            conflicts = [{"manager": owner, "field": "".join(f".{part}" for part in path)} for owner, path in owners]
+            raise Conflict(f"apply {kind.kind} {namespace}/{name}: conflict", 409, "Conflict", conflicts=conflicts)
+        for entry in others:
+            entry["fieldsV1"] = _fields([p for p in _paths(entry["fieldsV1"]) if (entry["manager"], p) not in owners])
+        changed = copy.deepcopy(current or {})
+        kept = {path for entry in others for path in _paths(entry["fieldsV1"])}
+        for path in _paths(before):
+            if path not in kept:
+                _remove(changed, path)
+        changed = merge(changed, wanted)
+        mine = {"manager": manager, "operation": "Apply", "fieldsV1": _fields(_leaves(wanted))}
+        changed["metadata"]["managedFields"] = [*others, mine]
+        if dry_run:
+            return copy.deepcopy(changed), current is None
+        return self._store(key, changed, current), current is None
+
+    def owns(self, manager: str, kind: Kind, name: str, namespace: str | None, patch: Mapping[str, Any]) -> None:
+        """Another manager changes fields: they are its own from now on."""
+        obj = self.edit(kind, name, namespace, patch)
+        entries = copy.deepcopy(obj["metadata"].get("managedFields") or [])
+        taken = _leaves(patch)
+        for entry in entries:
+            entry["fieldsV1"] = _fields([path for path in _paths(entry["fieldsV1"]) if path not in taken])
+        entries.append({"manager": manager, "operation": "Update", "fieldsV1": _fields(taken)})
+        self._store((kind, namespace, name), {**obj, "metadata": {**obj["metadata"], "managedFields": entries}}, obj)
+
+    def delete(
+        self,
+        kind: Kind,
+        name: str,
+        namespace: str | None = None,
+        propagation: str = "Background",
+        dry_run: bool = False,
+    ) -> None:
+        self._call("delete", kind, namespace, name)
+        self._existing("delete", kind, namespace, name)
+        if not dry_run:
+            self.remove(kind, name, namespace)
+
+    def namespaced(self, kind: Kind) -> bool:
+        if kind in self.unknown_kinds:
+            raise NotFound(f"{self.server} does not know the kind {kind.kind}", status=404, reason="UnknownKind")
+        return kind not in CLUSTER_SCOPED
+
     def watch(
         self,
         kind: Kind,
@@ -230,6 +309,15 @@ class FakeSession:
     ) -> bytes:
         self._call("service_proxy", None, namespace, service)
         return self.proxy(namespace, service, port, path, dict(query or {}))
+
+    def ask(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        self._call("ask", Kind.of(body), None, "")
+        return self.answer(body)
+
+    def request_token(self, account: str, namespace: str, seconds: float) -> str:
+        self._call("request_token", SERVICE_ACCOUNT, namespace, account)
+        there = self._existing("request a token of", SERVICE_ACCOUNT, namespace, account)
+        return self.issue(f"system:serviceaccount:{namespace}:{account}", there["metadata"]["uid"], seconds)
 
     # Inside
 
@@ -285,6 +373,49 @@ class FakeSession:
             return False
         labels = body["metadata"].get("labels") or {}
         return _selected(label_selector, labels.get) and _selected(field_selector, lambda path: _field(body, path))
+
+
+Path = tuple[str, ...]
+
+
+def _leaves(value: Any, path: Path = ()) -> list[Path]:
+    """The paths of an object's values; a list is one value. What names the object is nobody's."""
+    if isinstance(value, Mapping) and (value or not path):
+        return [leaf for key, each in value.items() for leaf in _leaves(each, (*path, key))]
+    unowned = path[0] in ("apiVersion", "kind") or path in (("metadata", "name"), ("metadata", "namespace"))
+    return [] if unowned or path[:2] == ("metadata", "managedFields") else [path]
+
+
+def _fields(paths: Sequence[Path]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for path in paths:
+        node = tree
+        for part in path:
+            node = node.setdefault(f"f:{part}", {})
+    return tree
+
+
+def _paths(fields: Mapping[str, Any], path: Path = ()) -> list[Path]:
+    if not fields and path:
+        return [path]
+    return [leaf for key, node in fields.items() for leaf in _paths(node, (*path, key.removeprefix("f:")))]
+
+
+def _at(body: Any, path: Path) -> Any:
+    for part in path:
+        body = body.get(part) if isinstance(body, Mapping) else None
+    return body
+
+
+def _remove(body: dict[str, Any], path: Path) -> None:
+    *parents, last = path
+    for part in parents:
+        body = body.get(part) or {}
+    body.pop(last, None)
+
+
+def _is_apply(entry: Mapping[str, Any], manager: str) -> bool:
+    return entry["manager"] == manager and entry["operation"] == "Apply"
 
 
 def _selected(selector: str | None, value: Callable[[str], Any]) -> bool:

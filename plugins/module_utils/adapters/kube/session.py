@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from .errors import BY_STATUS, Conflict, Forbidden, Gone, Invalid, KubeError, NotFound, Unreachable
-from .kinds import Kind
-from .transport import LineStream, Response, Transport, TransportFailure
+from .kinds import SERVICE_ACCOUNT, Kind
+from .transport import LineStream, Response, Transport, TransportFailure, Trust
 
 __all__ = [
     "Conflict",
@@ -102,6 +102,11 @@ class Session:
         """The API server's address."""
         return self._transport.server
 
+    @property
+    def trust(self) -> Trust:
+        """How the API server proves that it is the right one."""
+        return self._transport.trust
+
     def get(self, kind: Kind, name: str, namespace: str | None = None) -> dict[str, Any]:
         """One object. Raises ``NotFound``, also when the cluster does not know the kind."""
         return self._object("get", "GET", kind, name, namespace)
@@ -171,6 +176,46 @@ class Session:
             content_type=_PATCH_TYPES[patch_type],
         )
 
+    def apply(
+        self, body: Mapping[str, Any], manager: str, force: bool = False, dry_run: bool = False
+    ) -> tuple[dict[str, Any], bool]:
+        """Apply an object server-side as the field manager ``manager``; the result, and whether it was created.
+
+        Raises ``Conflict`` when another manager owns a field that would change; its ``details`` then have ``conflicts``
+        (list of {manager, field}). ``force`` takes those fields over.
+        """
+        kind, name, namespace = _identity(body)
+        query = {"fieldManager": manager, "force": str(force).lower(), "fieldValidation": "Strict"}
+        answer = self._answer(
+            "apply",
+            _subject(kind, name, namespace),
+            "PATCH",
+            self._path(kind, name, namespace),
+            {**query, **({"dryRun": "All"} if dry_run else {})},
+            body,
+            "application/apply-patch+yaml",
+        )
+        return _parsed("apply", _subject(kind, name, namespace), self.server, answer), answer.status == 201
+
+    def delete(
+        self,
+        kind: Kind,
+        name: str,
+        namespace: str | None = None,
+        propagation: str = "Background",
+        dry_run: bool = False,
+    ) -> None:
+        """Delete an object; what belongs to it goes with it by ``propagation`` (Background, Foreground, Orphan).
+
+        Returns when the API server has taken it, not when it is gone. Raises ``NotFound``.
+        """
+        options = {"propagationPolicy": propagation, **({"dryRun": ["All"]} if dry_run else {})}
+        self._object("delete", "DELETE", kind, name, namespace, body=options)
+
+    def namespaced(self, kind: Kind) -> bool:
+        """Whether objects of this kind are in namespaces. Raises ``NotFound`` when the cluster does not know it."""
+        return self._resource(kind)[1]
+
     def watch(
         self,
         kind: Kind,
@@ -225,6 +270,22 @@ class Session:
             raise KubeError(error.message, error.status, error.reason, error.body, **error.details)
         return answer.body
 
+    def ask(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """A question in the form of an object (a review), which is not kept. The object with its answer."""
+        kind = Kind.of(body)
+        return self._json("ask", kind.kind, "POST", self._path(kind, None, None), body=body)
+
+    def request_token(self, account: str, namespace: str, seconds: float) -> str:
+        """A new token of a ServiceAccount for about this long. The API server may make it shorter or longer."""
+        subject = _subject(SERVICE_ACCOUNT, account, namespace)
+        body = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"expirationSeconds": int(seconds)},
+        }
+        path = self._path(SERVICE_ACCOUNT, account, namespace) + "/token"
+        return str(self._json("request a token of", subject, "POST", path, body=body)["status"]["token"])
+
     def _object(
         self,
         verb: str,
@@ -250,6 +311,18 @@ class Session:
         body: Any = None,
         content_type: str = "application/json",
     ) -> dict[str, Any]:
+        return _parsed(verb, subject, self.server, self._answer(verb, subject, method, path, query, body, content_type))
+
+    def _answer(
+        self,
+        verb: str,
+        subject: str,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None,
+        body: Any,
+        content_type: str,
+    ) -> Response:
         data = None if body is None else json.dumps(body).encode()
         try:
             answer = self._transport.request(method, path, query, data, content_type, self._timeout)
@@ -257,15 +330,7 @@ class Session:
             raise _unreachable(verb, subject, self.server, failure) from failure
         if answer.status >= 400:
             raise _error(verb, subject, self.server, answer)
-        try:
-            parsed: dict[str, Any] = json.loads(answer.body)
-        except ValueError as error:
-            raise KubeError(
-                f"{verb} {subject}: {self.server} did not answer with JSON; is it an API server? {error}",
-                status=answer.status,
-                body=_head(answer.body),
-            ) from error
-        return parsed
+        return answer
 
     def _path(self, kind: Kind, name: str | None, namespace: str | None) -> str:
         plural, namespaced = self._resource(kind)
@@ -323,18 +388,44 @@ def _unreachable(verb: str, subject: str, server: str, failure: TransportFailure
     return Unreachable(f"{verb} {subject}: no answer from {server}: {failure}", reason="NoAnswer")
 
 
+def _parsed(verb: str, subject: str, server: str, answer: Response) -> dict[str, Any]:
+    try:
+        parsed: dict[str, Any] = json.loads(answer.body)
+    except ValueError as error:
+        raise KubeError(
+            f"{verb} {subject}: {server} did not answer with JSON; is it an API server? {error}",
+            status=answer.status,
+            body=_head(answer.body),
+        ) from error
+    return parsed
+
+
 def _error(verb: str, subject: str, server: str, answer: Response) -> KubeError:
     """The exception for an answer that is not a success: a Status of the API server, or what a proxy passed on."""
     status = _status(answer.body)
     reason = status.get("reason") or ""
     text = status.get("message") or _head(answer.body) or "no message"
     shown = f"{answer.status} {reason}".strip()
-    return BY_STATUS.get(answer.status, KubeError)(
+    conflicts = _conflicts(status)
+    # An apply with an unknown field is answered as if the API server itself had failed.
+    malformed = answer.status == 500 and "failed to create typed patch object" in text
+    return (Invalid if malformed else BY_STATUS.get(answer.status, KubeError))(
         f"{verb} {subject}: {server} answered {shown}: {text}",
         status=answer.status,
         reason=reason,
         body="" if status else _head(answer.body),
+        **({"conflicts": conflicts} if conflicts else {}),
     )
+
+
+def _conflicts(status: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Whose fields an apply would have changed: ``conflict with "kubectl" using apps/v1`` for each of them."""
+    causes = (status.get("details") or {}).get("causes") or []
+    return [
+        {"manager": cause.get("message", "").partition('"')[2].partition('"')[0], "field": cause.get("field", "")}
+        for cause in causes
+        if cause.get("reason") == "FieldManagerConflict"
+    ]
 
 
 def _status(body: bytes) -> dict[str, Any]:

@@ -14,17 +14,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ..workloads.problems import Problem, pod_problem, replica_set_problem
 from .objects import (
     HASH_LABEL,
     Measurement,
     Object,
-    Problem,
     RolloutView,
     RunView,
-    pod_problem,
     read_rollout,
     read_run,
-    replica_set_problem,
 )
 from .replicas import Counts
 from .steps import ANALYSIS, SET_WEIGHT, Step, StepError, read_steps

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from ...adapters.kube.watcher import Observation, Subscription
 from ...engines.canary.follow import Entry, State
-from ...engines.canary.objects import Problem
 from ...engines.canary.steps import Planned
+from ...engines.workloads.problems import Problem
 from ...errors import AirgapError
 
 
@@ -50,6 +50,8 @@ class Situation:
     aborted: bool
     message: str
     planned: Sequence[Planned] = ()
+    kept_by: str = ""
+    """The Argo CD Application that keeps the app as it stands in Git; empty without one."""
 
     @property
     def changing(self) -> bool:

@@ -239,6 +239,12 @@ class Release:
             )
         if ours and situation.changing:
             return situation  # too late to refuse: what cannot go on is taken back
+        if situation.kept_by and self._options.image not in ("", situation.image):
+            # It would take the change back within seconds, and both changes start again what was aborted before.
+            raise AirgapError(
+                f"The Argo CD Application {situation.kept_by} keeps {situation.image} as it stands in Git, so "
+                f"{self._options.image} cannot be set here. Change the image in Git, and release what comes of it."
+            )
         self._driver.lint(situation)
         if self._gate is not None:
             latest, stable = situation.hash or "latest", situation.stable_hash or "stable"

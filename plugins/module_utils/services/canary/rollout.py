@@ -22,9 +22,10 @@ from ...adapters.kube.kinds import (
 from ...adapters.kube.session import Conflict, Invalid, KubeError, NotFound, Session
 from ...adapters.kube.watcher import Observation, Subscription
 from ...engines.canary.follow import PAUSE_STEP, SUPERSEDED, Change, Entry, Follower, State
-from ...engines.canary.objects import HASH_LABEL, Problem, RolloutView, read_rollout
+from ...engines.canary.objects import HASH_LABEL, TRACKING_ANNOTATION, RolloutView, read_rollout
 from ...engines.canary.replicas import DEFAULT_FENCEPOST, ReplicaError
 from ...engines.canary.steps import Planned, StepError, plan, read_steps
+from ...engines.workloads.problems import Problem
 from ...errors import AirgapError
 from .driver import Deleted, Expected, NotOurs, Situation, Verification
 from .lint import lint_analysis
@@ -76,6 +77,7 @@ class RolloutDriver:
             aborted=view.aborted,
             message=view.message,
             planned=self._planned(rollout),
+            kept_by=_argo_cd_application(rollout),
         )
 
     def _refuse(self, rollout: Mapping[str, Any]) -> None:
@@ -376,6 +378,11 @@ class RolloutDriver:
             {"run": each.run, "metric": each.metric, "at": each.at, "value": each.value, "phase": each.phase}
             for each in (change.measurements if change else ())
         ]
+
+
+def _argo_cd_application(rollout: Mapping[str, Any]) -> str:
+    annotations = rollout["metadata"].get("annotations") or {}
+    return str(annotations.get(TRACKING_ANNOTATION, "")).partition(":")[0]
 
 
 def _status_missing(title: str, rollout: Mapping[str, Any], hash: str, restored: bool) -> list[str]:

@@ -30,6 +30,7 @@ CORE = {
         {"name": "pods/log", "kind": "Pod", "namespaced": True},
         {"name": "configmaps", "kind": "ConfigMap", "namespaced": True},
         {"name": "namespaces", "kind": "Namespace", "namespaced": False},
+        {"name": "serviceaccounts", "kind": "ServiceAccount", "namespaced": True},
     ]
 }
 ARGO = {"resources": [{"name": "rollouts", "kind": "Rollout", "namespaced": True}]}
@@ -318,3 +319,74 @@ def test_service_proxy_tells_its_own_errors_from_those_of_the_service(
     assert type(caught.value) is error
     assert caught.value.body == body
     assert "Service monitoring/prometheus:9090 api/v1/query" in caught.value.message
+
+
+def test_apply_is_strict_and_says_whether_it_created() -> None:
+    session, transport = connect(Response(201, json.dumps(POD).encode()), POD)
+    assert session.apply(POD, "us") == (POD, True)
+    assert session.apply(POD, "us", force=True, dry_run=True) == (POD, False)
+    query = {"fieldManager": "us", "force": "false", "fieldValidation": "Strict"}
+    path, content_type = "/api/v1/namespaces/lumen/pods/a", "application/apply-patch+yaml"
+    assert transport.requests == [
+        ("PATCH", path, query, POD, content_type, 7.0),
+        ("PATCH", path, {**query, "force": "true", "dryRun": "All"}, POD, content_type, 7.0),
+    ]
+
+
+def test_an_apply_that_would_take_fields_from_others_names_them() -> None:
+    cause = {
+        "reason": "FieldManagerConflict",
+        "message": 'conflict with "kubectl-edit" using apps/v1 at 2026-01-01T00:00:00Z',
+        "field": ".spec.replicas",
+    }
+    answer = {
+        "kind": "Status",
+        "code": 409,
+        "reason": "Conflict",
+        "message": "1 conflict",
+        "details": {"causes": [cause]},
+    }
+    session, _transport = connect(Response(409, json.dumps(answer).encode()))
+    with pytest.raises(Conflict) as caught:
+        session.apply(POD, "us")
+    assert caught.value.details["conflicts"] == [{"manager": "kubectl-edit", "field": ".spec.replicas"}]
+
+
+def test_delete_says_what_becomes_of_what_belongs_to_it() -> None:
+    session, transport = connect({"kind": "Status", "status": "Success"}, POD)
+    session.delete(kinds.POD, "a", "lumen")
+    session.delete(kinds.POD, "a", "lumen", "Orphan", dry_run=True)
+    assert [request[3] for request in transport.requests] == [
+        {"propagationPolicy": "Background"},
+        {"propagationPolicy": "Orphan", "dryRun": ["All"]},
+    ]
+
+
+def test_which_kinds_have_namespaces() -> None:
+    session, _transport = connect()
+    assert session.namespaced(kinds.POD)
+    assert not session.namespaced(kinds.NAMESPACE)
+
+
+REVIEW = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "spec": {"question": "?"}}
+
+
+def test_a_review_is_asked_for_without_a_name() -> None:
+    session, transport = connect({**REVIEW, "status": {"allowed": True}})
+    assert session.ask(REVIEW)["status"]["allowed"]
+    assert transport.requests[0][:4] == ("POST", "/apis/argoproj.io/v1alpha1/rollouts", {}, REVIEW)
+
+
+def test_a_token_is_requested_and_comes_back_alone() -> None:
+    session, transport = connect({"status": {"token": "abc", "expirationTimestamp": "2026-01-01T00:00:00Z"}})
+    assert session.request_token("release", "lumen", 600.5) == "abc"
+    method, path, _query, body, *_rest = transport.requests[0]
+    assert (method, path) == ("POST", "/api/v1/namespaces/lumen/serviceaccounts/release/token")
+    assert body["spec"] == {"expirationSeconds": 600}
+
+
+def test_an_unknown_field_in_an_apply_is_no_failure_of_the_server() -> None:
+    text = 'failed to create typed patch object (lumen/a; /v1, Kind=Pod): .spec.containers[name="a"].imge: not declared'
+    session, _transport = connect(status(500, "", text))
+    with pytest.raises(Invalid, match="imge"):
+        session.apply(POD, "us")

@@ -92,6 +92,17 @@ def test_a_failing_renewal_is_tried_again(error: KubeError) -> None:
     assert lab.release(record=record).run()["outcome"] == "promoted"
 
 
+def test_what_argo_cd_keeps_is_not_changed_beside_it() -> None:
+    lab = Lab()
+    tracking = "lumen-app:argoproj.io/Rollout:lumen/lumen-api"
+    edit(lab, metadata={"annotations": {"argocd.argoproj.io/tracking-id": tracking}})
+    record = lab.record()
+    with pytest.raises(AirgapError, match="Application lumen-app keeps"):
+        lab.release(record=record).run()
+    assert "canary_started" not in str(record.as_dict()["journal"])
+    assert lab.session.get(ROLLOUT, NAME, NAMESPACE)["spec"]["template"]["spec"]["containers"][0]["image"] == OLD
+
+
 def test_no_right_to_the_lease_ends_the_release_when_it_would_have_expired() -> None:
     lab = Lab(PAUSES)
     record = lab.record()
