@@ -75,7 +75,7 @@ def down() -> None:
                 nodes.remove_nodes()
         with step("routes and settings of this machine put back"):
             host.restore()
-        for path in (paths.LOCAL / "kubeconfig", paths.LOCAL / "bin"):
+        for path in (paths.LOCAL / "kubeconfig", paths.LOCAL / "bin", paths.LOCAL / "gitea"):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     say("the lab is gone; the build cache stays")
 

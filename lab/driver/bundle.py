@@ -4,7 +4,8 @@
 
 """The lab's way across its gap: what enters the airgap is one signed bundle, made and imported by the collection.
 
-Here only what goes into it is said; ``playbooks/bundle.yml`` builds it and ``site.yml`` imports it, as on any site.
+Here only what goes into it is said; ``playbooks/bundle.yml`` builds it and ``playbooks/import.yml`` imports it, as on
+any site. What site.yml makes of it beyond that is not the lab's.
 Bundle, key and blob cache belong to the machine, so they lie in the cache; a clone has a link to them.
 """
 
@@ -47,7 +48,7 @@ def build(builder: Builder) -> None:
 
 def import_() -> None:
     """Node-1: from bare Debian to a registry that holds everything, by the site's own playbook."""
-    play("site.yml", timeout=900)
+    play("lab/playbooks/import.yml", timeout=900)
 
 
 def link() -> None:
@@ -70,7 +71,7 @@ def _collect_manifests(builder: Builder) -> None:
     """The manifests of the cluster's own parts; templates of the lab's playbooks are no manifests yet."""
     target = FOLDER / "manifests"
     shutil.rmtree(target, ignore_errors=True)
-    for name in ("calico-crds", "rollouts-manifests"):
+    for name in ("calico-crds", "rollouts-manifests", "argocd-manifests"):
         shutil.copytree(builder.need(name), target / name)
     for path in sorted((LAB / "manifests").rglob("*.yaml")):
         place = target / path.relative_to(LAB / "manifests")

@@ -22,7 +22,7 @@ from pathlib import Path
 from .build import Builder, version_of
 from .debian import base_image
 from .host import DOCKER, REGISTRY, docker
-from .paths import CACHE, LAB
+from .paths import CACHE, ROOT
 from .report import LabError
 from .shell import attempt, run
 
@@ -37,8 +37,8 @@ class Image:
     base: str = "scratch"
     entrypoint: str = ""
     user: str = ""
-    folder: str = ""  # a folder of lab/ with a Dockerfile of its own and files for its context
-    sources: tuple[tuple[str, str], ...] = ()  # more files for the context: (name there, path on the machine)
+    folder: str = ""  # a folder of the checkout with a Dockerfile of its own and files for its context
+    sources: tuple[tuple[str, str], ...] = ()  # more files for the context: (name there, path in the checkout or not)
 
     def title(self) -> str:
         """What it is called in the registry."""
@@ -50,15 +50,46 @@ class Image:
 
 
 _KUBERNETES = version_of("kubernetes")
-_ROLLOUTS = version_of("argo-rollouts")
+
+# Debian's client, in the release of the nodes' engine.
+_CLIENT = ("docker", DOCKER)
 # Node-1's engine loads it from the bundle, for there is no registry yet to pull it from.
 REGISTRY_IMAGE = Image(
     *("lumen-airgap/registry", version_of("distribution").lstrip("v"), ("registry",)), entrypoint="registry"
 )
 
+# What the collection has a Dockerfile for: any site can build them, and the default bundle.yml names them.
+SITE_IMAGES: tuple[Image, ...] = (
+    REGISTRY_IMAGE,
+    Image("redis", "7.0", (), base="redis", folder="images/redis"),
+    Image(
+        *("lumen-api", "builder", ()),
+        base="builder",
+        folder="images/builder",
+        # What a job of the pipeline runs besides goes here too, with a COPY in the Dockerfile.
+        sources=(_CLIENT, ("app", "lab/app/01-connected-zone/app")),
+    ),
+    Image("probe", "lab", ("probe",), folder="images/probe"),
+    Image("gitea", version_of("gitea").removeprefix("v"), ("gitea", "gitea-static"), base="git", folder="images/gitea"),
+    Image(
+        "gitea/runner",
+        version_of("gitea-runner").removeprefix("v"),
+        ("gitea-runner",),
+        base="git",
+        folder="images/runner",
+    ),
+    Image(
+        *("argo-rollouts", version_of("argo-rollouts"), ("rollouts-controller",)),
+        entrypoint="rollouts-controller",
+        user="999",
+    ),
+    Image("argocd", version_of("argo-cd"), ("argocd", "argocd-scripts"), base="git", folder="images/argocd"),
+    Image("trivy", version_of("trivy").removeprefix("v"), ("trivy",), folder="images/trivy"),
+)
+
 # All that the bundle of the lab carries. The tags of CoreDNS and etcd are those that kubeadm asks for.
 IMAGES: tuple[Image, ...] = (
-    REGISTRY_IMAGE,
+    Image("prometheus", "lab", (), base="prometheus", folder="lab/images/prometheus"),
     Image("pause", "3.10.1", ("pause",), entrypoint="pause"),
     Image("kube-apiserver", _KUBERNETES, ("kube-apiserver",)),
     Image("kube-controller-manager", _KUBERNETES, ("kube-controller-manager",)),
@@ -67,16 +98,8 @@ IMAGES: tuple[Image, ...] = (
     Image("kube-proxy", _KUBERNETES, ("kube-proxy",), base="net"),
     Image("coredns", "v1.12.1", ("coredns",), entrypoint="coredns"),
     Image("calico-felix", "lab", ("calico-felix",), base="net", entrypoint="calico-felix"),
-    Image("prometheus", "lab", (), base="prometheus", folder="images/prometheus"),
-    Image("probe", "lab", ("probe",), entrypoint="probe", user="65532"),
     Image("loadgen", "lab", ("loadgen",), entrypoint="loadgen", user="65532"),
-    Image(
-        *("lumen-api", "builder", ()),
-        base="builder",
-        folder="images/builder",
-        sources=(("app", "app/01-connected-zone/app"),),
-    ),
-    Image("argo-rollouts", _ROLLOUTS, ("rollouts-controller",), entrypoint="rollouts-controller", user="999"),
+    *SITE_IMAGES,
 )
 
 
@@ -94,9 +117,11 @@ def build_image(image: Image, builder: Builder) -> str:
 
 def build_images(images: Sequence[Image], builder: Builder) -> dict[str, str]:
     """Build the images, several at a time; return ``{name:tag in the registry: reference in the host's engine}``."""
+    # First those that wait for no program: their Debian bases are made while programs compile.
+    ordered = sorted(images, key=lambda image: bool(image.programs))
     with concurrent.futures.ThreadPoolExecutor(max_workers=4) as pool:
-        references = list(pool.map(lambda image: build_image(image, builder), images))
-    return {image.title(): reference for image, reference in zip(images, references, strict=True)}
+        references = list(pool.map(lambda image: build_image(image, builder), ordered))
+    return {image.title(): reference for image, reference in zip(ordered, references, strict=True)}
 
 
 def clear_contexts() -> None:
@@ -108,7 +133,7 @@ def node_image(builder: Builder) -> str:
     """The image that both nodes run."""
     programs = [builder.need(name) for name in ("kubelet", "kubeadm", "kubectl", "calico")]
     sources = tuple((f"bin/{path.name}", str(path)) for path in programs)
-    return build_image(Image("node", "lab", (), base="node", folder="nodes", sources=sources), builder)
+    return build_image(Image("node", "lab", (), base="node", folder="lab/nodes", sources=sources), builder)
 
 
 @contextlib.contextmanager
@@ -118,11 +143,11 @@ def _context(image: Image, builder: Builder) -> Iterator[tuple[Path, str]]:
     folder = Path(tempfile.mkdtemp(prefix=f"{image.name.rpartition('/')[2]}-", dir=CACHE / "contexts"))
     try:
         if image.folder:
-            shutil.copytree(LAB / image.folder, folder, symlinks=True, dirs_exist_ok=True)
+            shutil.copytree(ROOT / image.folder, folder, symlinks=True, dirs_exist_ok=True)
         else:
             (folder / "Dockerfile").write_text(_dockerfile(image))
         for name, source in image.sources:
-            _put(LAB / source, folder / name)
+            _put(ROOT / source, folder / name)
         for name in image.programs:
             _put(builder.need(name), folder / name)
         if image.base == "builder":
