@@ -39,7 +39,7 @@ def tar(files: dict[str, bytes]) -> bytes:
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, body in files.items():
             member = tarfile.TarInfo(name)
-            member.size = len(body)
+            member.size, member.mode = len(body), 0o755
             archive.addfile(member, io.BytesIO(body))
     return buffer.getvalue()
 

@@ -33,6 +33,8 @@ _TAIL = 64 * 1024
 _INSIDE = "/scan"
 _INPUT = "/input"
 _CA = "/ca.pem"
+#: An empty file, for Trivy wants one that it can read.
+_NO_WAIVERS = "no.trivyignore"
 
 
 class Database(NamedTuple):
@@ -87,7 +89,7 @@ def argv(job: Job, cache: str, output: str, given_input: str) -> list[str]:
         *("--cache-backend", "memory"),
         *("--scanners", "vuln"),
         *("--format", "json", "--output", output),
-        *("--ignorefile", f"{cache}/no.trivyignore"),
+        *("--ignorefile", f"{cache}/{_NO_WAIVERS}"),
         *("--timeout", f"{max(1, int(job.timeout))}s"),
         "--no-progress",
     ]
@@ -106,6 +108,8 @@ class _Place:
             self.path = tempfile.mkdtemp(prefix="lumen-airgap-trivy-", dir=SCRATCH)
             for name in ("cache", "work"):
                 os.mkdir(os.path.join(self.path, name))
+            with open(os.path.join(self.path, "cache", _NO_WAIVERS), "xb"):
+                pass
         except OSError as error:
             raise AirgapError(f"no directory for the scan can be made in {SCRATCH}: {error.strerror}") from error
 

@@ -63,7 +63,8 @@ arguments = sys.argv[1:]
 output = arguments[arguments.index("--output") + 1]
 cache = arguments[arguments.index("--cache-dir") + 1]
 with open({called!r}, "w") as file:
-    found = {{name: sorted(os.listdir(os.path.join(cache, name))) for name in sorted(os.listdir(cache))}}
+    names = [name for name in sorted(os.listdir(cache)) if os.path.isdir(os.path.join(cache, name))]
+    found = {{name: sorted(os.listdir(os.path.join(cache, name))) for name in names}}
     json.dump({{"argv": arguments, "env": dict(os.environ), "cwd": os.getcwd(), "cache": found}}, file)
 print("2026-01-01T00:00:00Z\\tINFO\\t[vuln] Vulnerability scanning is enabled", file=sys.stderr, flush=True)
 exec({action!r})
@@ -170,6 +171,8 @@ def test_how_trivy_is_called(
     assert arguments[arguments.index("--timeout") + 1] == "77s"
     assert arguments[arguments.index("--cache-backend") + 1] == "memory"
     assert arguments[arguments.index("--cache-dir") + 1] != str(cache), "it could remove what is in there"
+    ignored = Path(arguments[arguments.index("--ignorefile") + 1])
+    assert ignored.parent == Path(arguments[arguments.index("--cache-dir") + 1])
     assert called["cache"] == {"db": ["metadata.json", "trivy.db"], "java-db": ["metadata.json", "trivy-java.db"]}
     environment = {key for key in called["env"] if not key.startswith(("LC_", "__"))}
     assert environment == {"PATH", "HOME", "TMPDIR", "TRIVY_USERNAME", "TRIVY_PASSWORD"}
