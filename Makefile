@@ -15,7 +15,7 @@ PACKAGES_BENCH := skopeo
 # The parts of `make check`, in the order of what fails first for the least time.
 CHECKS := lint shell types go unit playbooks docs
 # What `make test` runs after them.
-TESTS := sanity parity lab test-lab molecule
+TESTS := sanity parity lab site test-lab molecule
 
 BIN := .venv/bin
 PYTHON_BIN := $(BIN)/python
@@ -107,12 +107,15 @@ parity-argo: tools ## thousands of random cases against Argo's own code (SEED=1)
 
 # --- the lab -----------------------------------------------------------------------------------------------------
 
-.PHONY: lab-nodes lab lab-status lab-down test-lab molecule demo
+.PHONY: lab-nodes lab site lab-status lab-down test-lab molecule demo
 lab-nodes: lab-tools ## Docker, the internal network and the two node containers
 	@$(PYTHON_BIN) lab/lab.py nodes
 
 lab: lab-tools ## the airgapped cluster; seconds when it is up already
 	@$(PYTHON_BIN) lab/lab.py up
+
+site: tools ## everything that site.yml makes, on the lab
+	$(BIN)/ansible-playbook -i inventories/lab site.yml
 
 lab-status: tools ## nodes, pods and URLs of the lab on one screen
 	@$(PYTHON_BIN) lab/lab.py status

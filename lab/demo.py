@@ -3,9 +3,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Two releases on the lab: a good version, which is promoted, and a bad one, which is rolled back.
+"""The whole site on the lab, then two releases: a good version, which is promoted, and a bad one, which is rolled back.
 
-Run it by `make demo`, which brings the lab up first. It exits 0 only when both ended as they should.
+Run it by `make demo`, which brings the lab up first. It exits 0 only when both ended as they should. The releases have
+a namespace of their own: what Argo CD keeps in `lumen` is changed in Git alone.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ KUBECONFIG = ROOT / ".lab" / "kubeconfig"
 KUBECTL = ROOT / ".lab" / "bin" / "kubectl"
 # Debian's client: another one in PATH may not fit Debian's engine.
 DOCKER = "/usr/bin/docker"
-REPOSITORY = "/srv/git/lumen.git"
+# What makes the application the demo's own: namespace, source and images.
+VARIABLES = "@lab/playbooks/vars/demo.yml"
+NAMESPACE = "lumen-demo"
+REPOSITORY = "/srv/git/lumen-demo.git"
 
 
 class DemoError(Exception):
@@ -71,6 +75,7 @@ def main() -> int:
 def demo() -> None:
     if not KUBECONFIG.exists():
         raise DemoError("the lab is not up: run `make lab` first")
+    must_play("site.yml")
     must_play("lab/playbooks/app.yml")
     finish_interrupted()
     good, bad = next_versions(tags())
@@ -85,7 +90,7 @@ def demo() -> None:
 
 def finish_interrupted() -> None:
     """Take up a release that was killed: until it has ended, no other version may begin."""
-    argv = [str(KUBECTL), f"--kubeconfig={KUBECONFIG}", "--namespace=lumen"]
+    argv = [str(KUBECTL), f"--kubeconfig={KUBECONFIG}", f"--namespace={NAMESPACE}"]
     argv += ["get", "configmap", "lumen-api-release", "--ignore-not-found", "--output=jsonpath={.data.journal}"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     if done.returncode != 0:
@@ -150,6 +155,8 @@ def must_play(playbook: str, **variables: str) -> None:
 def play(playbook: str, **variables: str) -> int:
     """Run a playbook, its output going straight to the terminal; returns its exit code."""
     argv = [str(ANSIBLE_PLAYBOOK), "-i", INVENTORY, playbook]
+    if playbook != "site.yml":
+        argv += ["-e", VARIABLES]
     for name, value in variables.items():
         argv += ["-e", f"{name}={value}"]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "PYTHONUNBUFFERED": "1"}
@@ -164,14 +171,15 @@ def heading(text: str) -> None:
 CLOSING = """
 The lab stays up. What to try next:
   make lab-status                                   nodes, pods and addresses
-  .lab/bin/kubectl -n lumen get rollouts,pods       the application
-  .lab/bin/kubectl -n lumen get analysisruns        what the controller measured
+  .lab/bin/kubectl -n lumen-demo get rollouts,pods  the application
+  .lab/bin/kubectl -n lumen-demo get analysisruns   what the controller measured
   make demo                                         two more versions, from {next} on
 A release of your own, here one that fails every tenth request:
-  .venv/bin/ansible-playbook -i inventories/lab lab/playbooks/demo-version.yml -e version={next} -e error_rate=0.1
-  .venv/bin/ansible-playbook -i inventories/lab playbooks/release.yml -e version={next}
+  play=".venv/bin/ansible-playbook -i inventories/lab -e @lab/playbooks/vars/demo.yml"
+  $play lab/playbooks/demo-version.yml -e version={next} -e error_rate=0.1
+  $play playbooks/release.yml -e version={next}
 A version that is released already is not released again:
-  .venv/bin/ansible-playbook -i inventories/lab playbooks/release.yml -e version={good}"""
+  $play playbooks/release.yml -e version={good}"""
 
 if __name__ == "__main__":
     sys.exit(main())
