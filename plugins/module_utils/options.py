@@ -130,3 +130,19 @@ GITEA_OPTIONS: dict[str, Any] = {
 
 #: The ranges of GITEA_OPTIONS.
 GITEA_RANGES = {"gitea.timeout": SECONDS}
+
+
+def _trivy_gate(schema: int) -> dict[str, Any]:
+    return {
+        "warn_days": {"type": "float", "default": 30.0},
+        "fail_days": {"type": "float", "default": 90.0},
+        "schema": {"type": "int", "default": schema},
+    }
+
+
+#: Fragment ``lumen.airgap.trivy``: Trivy's cache, and how old a database in it may be.
+TRIVY_OPTIONS: dict[str, Any] = {
+    "cache_path": {"type": "path", "default": "/var/cache/trivy"},
+    "db": {"type": "dict", "apply_defaults": True, "options": _trivy_gate(2)},
+    "java_db": {"type": "dict", "options": _trivy_gate(1)},
+}
