@@ -236,7 +236,8 @@ class Gitea:
             body["sha"] = sha
         url = f"{_repo(owner, name)}/contents/{quote(path)}"
         what = f"commit {path} to {branch} of {owner}/{name}"
-        answer = self._json("POST" if sha is None else "PUT", url, what, body=body, about=_of(owner, name))
+        about = f"branch {branch} in {owner}/{name}"
+        answer = self._json("POST" if sha is None else "PUT", url, what, body=body, about=about)
         return str(answer["commit"]["sha"])
 
     # --- tags, and the runs that they start ------------------------------------------------------------------------
@@ -509,7 +510,9 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, requests.exceptions.Timeout):
         return "no answer in time"
     text = str(reason)
-    return text.rpartition(": ")[2] if ": " in text else text
+    if isinstance(error, requests.exceptions.SSLError):
+        return text.rpartition("] ")[2]
+    return text.rpartition(": ")[2]
 
 
 def _checked_url(url: str) -> str:

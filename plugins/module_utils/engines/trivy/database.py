@@ -4,8 +4,8 @@
 
 """Trivy's two databases: what they are called, what their metadata says, whether they are whole, and how old they are.
 
-Trivy checks none of it well. With its updates skipped it never looks at the age, takes an empty file for a database in
-which nothing is vulnerable, and may remove one that is cut short.
+Trivy 0.58 checks little of it. With its updates skipped it never looks at the age; a file that is empty, or damaged at
+its beginning, is a database in which nothing is vulnerable; and one that is cut short is removed, and then is that.
 """
 
 from __future__ import annotations
@@ -206,14 +206,16 @@ _BOLT_EMPTY = 4
 
 
 def _check_bolt(size: int, head: bytes) -> None:
-    """bbolt: two meta pages, of which the valid one with the later transaction counts."""
+    """bbolt: two meta pages, of which the one with the later transaction counts.
+
+    bbolt goes back to the other when one of them is damaged: to an earlier state, of which nobody would be told.
+    """
     first = _bolt_meta(head, 0)
-    metas = [first] + [_bolt_meta(head, at) for at in ([first[2]] if first else [4096, 8192, 16384, 65536])]
-    valid = [meta for meta in metas if meta]
-    if not valid:
+    second = _bolt_meta(head, first[2]) if first else ()
+    if not first or not second:
         raise DatabaseError("is no database of Trivy (a bbolt file), or its first pages are damaged")
     _magic, _version, page_size, _flags, root, _sequence, _free, pages, _transaction, _sum = max(
-        valid, key=lambda meta: meta[8]
+        first, second, key=lambda meta: meta[8]
     )
     if size < pages * page_size:
         raise DatabaseError(f"is cut short: it has {size} of {pages * page_size} bytes")

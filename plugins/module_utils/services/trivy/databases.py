@@ -73,7 +73,8 @@ def describe(kind: Kind, metadata: Metadata, age: Age, path: str, size: int, **a
     }
 
 
-def _described(version: Version, age: Age) -> dict[str, Any]:
+def describe_version(version: Version, age: Age) -> dict[str, Any]:
+    """A version of the cache as the modules return it."""
     return describe(
         *(version.kind, version.metadata, age, version.path, version.size),
         sha256=version.sha256,
@@ -94,7 +95,7 @@ def usable(cache: Cache, item: Wanted, now: float, deep: bool = False) -> tuple[
     version = cache.version(item.kind, path, deep)
     age = judged(item, version.metadata, version.file, now)
     if database.refused(age, item.gate):
-        raise AirgapError(age.reason, databases={item.kind.key: _described(version, age)})
+        raise AirgapError(age.reason, databases={item.kind.key: describe_version(version, age)})
     return version, age
 
 
@@ -103,7 +104,7 @@ def verified(cache: Cache, items: Sequence[Wanted], clock: Clock) -> dict[str, A
     found = [(item, usable(cache, item, clock.time(), deep=True)) for item in items]
     return {
         "changed": False,
-        "databases": {item.kind.key: _described(version, age) for item, (version, age) in found},
+        "databases": {item.kind.key: describe_version(version, age) for item, (version, age) in found},
         "reasons": [age.reason for _item, (_version, age) in found if age.reason],
     }
 
@@ -249,7 +250,7 @@ class Delivering:
                 self._cache.switch(kind, version.path)
                 self._progress(f"{kind.name} of {_made(version)} is in its place")
             self._prune(plan, version)
-        return _described(version, age)
+        return describe_version(version, age)
 
     def _prune(self, plan: _Delivery, version: Version) -> None:
         keep = {version.path}
@@ -281,7 +282,7 @@ def roll_back(cache: Cache, items: Sequence[Wanted], clock: Clock, check_mode: b
                 cache.switch(item.kind, version.path)
     return {
         "changed": any(before != version.path for _item, before, version, _age in changes),
-        "databases": {item.kind.key: _described(version, age) for item, _before, version, age in changes},
+        "databases": {item.kind.key: describe_version(version, age) for item, _before, version, age in changes},
         "reasons": [age.reason for *_rest, age in changes if age.reason],
         "diff": {
             "before": {item.kind.key: before and os.path.basename(before) for item, before, *_rest in changes},
