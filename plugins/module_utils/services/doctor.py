@@ -230,7 +230,9 @@ class Doctor:
                 runs=self._list(ANALYSIS_RUN, here),
             )
         if self.wanted.argocd_namespace:
-            facts = replace(facts, applications=self._list(APPLICATION, self.wanted.argocd_namespace))
+            found = self._list(APPLICATION, self.wanted.argocd_namespace)
+            places = {here, self.wanted.rollouts_namespace}
+            facts = replace(facts, applications=[each for each in found if deploys_into(each, places)])
             kinds = {kind for each in facts.applications for kind in unknown_kinds(each)}
             facts = replace(facts, kinds={kind: self._known(*kind) for kind in kinds} if self._cluster else {})
         facts = self._read_workloads(facts)
@@ -412,6 +414,13 @@ class Doctor:
         if queries:
             self._looked_at.append("Prometheus")
         return replace(facts, queries=answers)
+
+
+def deploys_into(application: Mapping[str, Any], namespaces: set[str]) -> bool:
+    """Whether an Application has to do with one of these namespaces. Others on the same Argo CD are not ours."""
+    destination = ((application.get("spec") or {}).get("destination") or {}).get("namespace")
+    resources = (application.get("status") or {}).get("resources") or ()
+    return bool(namespaces & {destination, *(each.get("namespace") for each in resources)})
 
 
 def newest(tags: Sequence[str]) -> str:

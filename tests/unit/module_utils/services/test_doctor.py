@@ -45,6 +45,7 @@ HOST = "192.168.2.2:5000"
 IMAGE = f"{HOST}/lumen-api"
 MANIFEST = "manifests/03-lumen-api.yaml"
 WANTED = Wanted("lumen-api", "lumen", HOST, repository="lumen/lumen", manifest=MANIFEST)
+DESTINATION = {"destination": {"namespace": "lumen"}}
 HASH = "rollouts-pod-template-hash"
 
 
@@ -104,9 +105,7 @@ class Site:
         for name in ("argocd-application-controller", "argocd-repo-server"):
             session.put(workload(name, "argocd"))
         session.put(workload("argo-rollouts", "argo-rollouts"))
-        session.put(
-            thing(APPLICATION, "lumen-app", "argocd", spec={}, status={"sync": {"status": "Synced"}, "resources": []})
-        )
+        session.put(thing(APPLICATION, "lumen-app", "argocd", spec=DESTINATION, status={"sync": {"status": "Synced"}}))
         repository = self.gitea.repositories["lumen/lumen"]
         repository["tags"] = {"v1.0.0": {"sha": "a" * 40, "message": "v1.0.0"}}
         path = "ci.yaml@refs/tags/v1.0.0"
@@ -197,9 +196,22 @@ def test_the_kind_that_a_sync_lacks_is_looked_up(site: Site, session: FakeSessio
         "message": "the server could not find the requested resource",
     }
     state = {"phase": "Failed", "syncResult": {"resources": [resource]}}
-    session.put(thing(APPLICATION, "lumen-app", "argocd", spec={}, status={"operationState": state}))
+    session.put(thing(APPLICATION, "lumen-app", "argocd", spec=DESTINATION, status={"operationState": state}))
     finding = next(finding for finding in site.examine().findings if finding.code == "crd-missing")
     assert "It does now" in finding.cause
+
+
+def test_applications_of_others_are_not_looked_at(site: Site, session: FakeSession) -> None:
+    failed = {"operationState": {"phase": "Failed", "message": "no"}}
+    session.put(thing(APPLICATION, "other", "argocd", spec={"destination": {"namespace": "other"}}, status=failed))
+    assert site.codes() == []
+    session.put(
+        thing(APPLICATION, "rollouts", "argocd", spec={"destination": {"namespace": "argo-rollouts"}}, status=failed)
+    )
+    assert site.codes() == ["sync-failed"]
+    resources = [{"kind": "Service", "namespace": "lumen", "name": "s"}]
+    session.put(thing(APPLICATION, "rollouts", "argocd", spec={}, status={**failed, "resources": resources}))
+    assert site.codes() == ["sync-failed"]
 
 
 def test_an_api_server_that_is_away_is_asked_once(site: Site, session: FakeSession) -> None:
