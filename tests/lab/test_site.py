@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The finished site: a second run changes nothing, an empty cluster is predicted, and a tag goes all the way to a canary."""
+"""The finished site: a second run changes nothing, an empty cluster is predicted, and a tag becomes a canary."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from typing import Any
 
 import requests
 import yaml
+
 from .api_server import ApiServer
 from .conftest import ROOT, eventually
 
