@@ -31,8 +31,8 @@ _CONTENT = (
 def content_hash() -> str:
     """Name the content of the lab: a running one with the same name is adopted, another is rebuilt."""
     digest = hashlib.sha256()
-    for folder in _CONTENT:
-        for path in sorted((ROOT / folder).rglob("*")):
+    for name in _CONTENT:
+        for path in sorted([ROOT / name, *(ROOT / name).rglob("*")]):
             if path.is_file() and not _LEFT_OUT.search(str(path.relative_to(ROOT))):
                 digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]

@@ -57,8 +57,8 @@ options:
         themselves.
       - V(rendered) returns the finished manifests, or writes them to O(dest), and does not speak to the cluster, so
         that they can be put into the repository that an Application reads.
-      - V(released) hands what this module or kubectl has applied to Argo CD, whose Application is to own it from now
-        on. It should sync with C(ServerSideApply=true).
+      - V(released) is V(rendered), and also hands what this module or kubectl has applied to Argo CD, whose Application
+        is to own it from now on. It should sync with C(ServerSideApply=true).
     type: str
     choices: [present, absent, rendered, released]
     default: present
@@ -102,7 +102,7 @@ options:
     default: true
   dest:
     description:
-      - File to write with O(state=rendered). Its directory is made when it is not there.
+      - File to write with O(state=rendered) or O(state=released). Its directory is made when it is not there.
       - Without it the text is returned in RV(content).
     type: path
   purge_definitions:
@@ -185,7 +185,7 @@ objects:
       type: bool
       sample: true
 images:
-  description: The images of the manifests. Empty for O(state=absent) and O(state=released), which need none.
+  description: The images of the manifests. Empty for O(state=absent), which needs none.
   returned: success
   type: list
   elements: dict
@@ -205,7 +205,7 @@ images:
       sample: sha256:4bd1f2c9a0b7e6b2f0f5a8a5c8d1e9f3a7b6c5d4e3f2a1b0c9d8e7f6a5b4c3d2
 content:
   description: The finished manifests as YAML. They can be a megabyte.
-  returned: for O(state=rendered) without O(dest)
+  returned: for O(state=rendered) and O(state=released), without O(dest)
   type: str
   sample: |
     ---
@@ -292,26 +292,31 @@ def argo(params: dict[str, Any], clock: Clock, dry_run: bool) -> dict[str, Any]:
     namespace = params["namespace"] or service.NAMESPACES[component]
     items = service.placed(service.read(params["manifests"], params["content"]), params["objects"], namespace)
     rendered = Rendered(items, [])
-    if state in ("present", "rendered"):
+    if state != "absent":
         registry = Registry.connect(params["registry"])
         rendered = service.render(items, params["images"], registry, params["pin"])
     if state == "rendered":
-        text, result = service.as_text(rendered.objects), _result(Outcome(), rendered)
-        if not params["dest"]:
-            return {**result, "content": text}
-        changed, diff = service.write(text, params["dest"], dry_run)
-        return {**result, "changed": changed, "diff": diff}
+        return _written(_result(Outcome(), rendered), rendered, params["dest"], dry_run)
     session = Session.connect(params["kubeconfig"], params["context"])
-    if state == "absent":
-        return _result(
-            service.uninstall(session, component, items, params["purge_definitions"], dry_run=dry_run), rendered
-        )
     if state == "released":
-        return _result(service.release(session, items, dry_run, progress), rendered)
+        result = _result(service.release(session, items, dry_run, progress), rendered)
+        return _written(result, rendered, params["dest"], dry_run)
+    if state == "absent":
+        outcome = service.uninstall(session, component, items, params["purge_definitions"], dry_run)
+        return _result(outcome, rendered)
     outcome, taken_over = service.install(
         session, component, namespace, rendered, clock, params["timeout"], dry_run, progress
     )
     return _result(outcome, rendered, taken_over)
+
+
+def _written(result: dict[str, Any], rendered: Rendered, dest: str | None, dry_run: bool) -> dict[str, Any]:
+    """The result with the finished manifests: in a file, or as text."""
+    text = service.as_text(rendered.objects)
+    if not dest:
+        return {**result, "content": text}
+    changed, diff = service.write(text, dest, dry_run)
+    return {**result, "changed": result["changed"] or changed, "diff": result["diff"] + diff}
 
 
 def _result(outcome: Outcome, rendered: Rendered, taken_over: bool = False) -> dict[str, Any]:

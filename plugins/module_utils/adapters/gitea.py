@@ -236,8 +236,78 @@ class Gitea:
             body["sha"] = sha
         url = f"{_repo(owner, name)}/contents/{quote(path)}"
         what = f"commit {path} to {branch} of {owner}/{name}"
-        answer = self._json("POST" if sha is None else "PUT", url, what, body=body, about=_of(owner, name))
+        about = f"branch {branch} in {owner}/{name}"
+        answer = self._json("POST" if sha is None else "PUT", url, what, body=body, about=about)
         return str(answer["commit"]["sha"])
+
+    # --- tags, and the runs that they start ------------------------------------------------------------------------
+
+    def all_runners(self, owner: str, name: str) -> list[dict[str, Any]]:
+        """The runners that may take a job of the repository: its own, its owner's and the instance's."""
+        found = self.runners(Scope(f"{owner}/{name}"))
+        try:
+            found += self.runners(Scope(owner))
+        except NotFound:
+            pass  # the owner is a user, whose runners only the user can list
+        return found + self.runners(Scope("instance"))
+
+    def tags(self, owner: str, name: str) -> list[dict[str, Any]]:
+        """The newest tags, newest first: name, commit.sha."""
+        path = f"{_repo(owner, name)}/tags"
+        what = f"list the tags of {owner}/{name}"
+        return list(self._json("GET", path, what, query={"limit": _PAGE}, about=_of(owner, name)))
+
+    def tag(self, owner: str, name: str, tag: str) -> dict[str, Any] | None:
+        """A tag, None when there is none of that name."""
+        path = f"{_repo(owner, name)}/tags/{quote(tag, safe='')}"
+        try:
+            return dict(self._json("GET", path, f"read the tag {tag} of {owner}/{name}"))
+        except NotFound:
+            return None
+
+    def commit_message(self, owner: str, name: str, sha: str) -> str:
+        """The whole message of a commit."""
+        path = f"{_repo(owner, name)}/git/commits/{quote(sha, safe='')}"
+        query = {"stat": "false", "verification": "false", "files": "false"}
+        answer = self._json("GET", path, f"read the commit {sha} of {owner}/{name}", query=query, about=f"commit {sha}")
+        return str(answer["commit"]["message"])
+
+    def last_commit(self, owner: str, name: str, branch: str, path: str) -> dict[str, Any] | None:
+        """The last commit of the branch that changed the file: sha, commit.message. None when there is none."""
+        query = {"sha": branch, "path": path, "limit": 1, "stat": "false", "verification": "false", "files": "false"}
+        what = f"list the commits of {path} in {owner}/{name}"
+        try:
+            found = self._json("GET", f"{_repo(owner, name)}/commits", what, query=query)
+        except NotFound:
+            return None
+        return dict(found[0]) if found else None
+
+    def files(self, owner: str, name: str, directory: str, ref: str) -> list[str]:
+        """The names of the files in a directory of a branch, tag or commit; none when it is not there."""
+        path = f"{_repo(owner, name)}/contents/{quote(directory)}"
+        try:
+            found = self._json("GET", path, f"list {directory} of {owner}/{name}", query={"ref": ref})
+        except NotFound:
+            return []
+        return [str(each["name"]) for each in found if each.get("type") == "file"] if isinstance(found, list) else []
+
+    def runs(self, owner: str, name: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
+        """The newest workflow runs, filtered by status, head_sha, event or branch: id, path, status, conclusion, …"""
+        path = f"{_repo(owner, name)}/actions/runs"
+        what = f"list the runs of {owner}/{name}"
+        answer = self._json("GET", path, what, query={**query, "limit": _PAGE}, about=_of(owner, name))
+        return list(answer.get("workflow_runs") or [])
+
+    def run_jobs(self, owner: str, name: str, run_id: int) -> list[dict[str, Any]]:
+        """The jobs of a run: id, name, status, conclusion, labels."""
+        path = f"{_repo(owner, name)}/actions/runs/{run_id}/jobs"
+        return self._pages(path, f"list the jobs of run {run_id}", "jobs", about=f"the run {run_id}")
+
+    def job_log(self, owner: str, name: str, job_id: int) -> str:
+        """The log of a job."""
+        path = f"{_repo(owner, name)}/actions/jobs/{job_id}/logs"
+        answer = self._send("GET", path, f"read the log of job {job_id}", about=f"the job {job_id}")
+        return str(answer.content.decode("utf-8", "replace"))
 
     # --- users and their tokens ------------------------------------------------------------------------------------
 
@@ -440,7 +510,9 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, requests.exceptions.Timeout):
         return "no answer in time"
     text = str(reason)
-    return text.rpartition(": ")[2] if ": " in text else text
+    if isinstance(error, requests.exceptions.SSLError):
+        return text.rpartition("] ")[2]
+    return text.rpartition(": ")[2]
 
 
 def _checked_url(url: str) -> str:

@@ -22,7 +22,7 @@ from ..engines.actions.runner import Runner, objects
 from ..errors import AirgapError
 from ..times import Clock
 from .apply import apply, remove
-from .waiting import wait_ready
+from .waiting import NotReady, wait_ready
 
 _PACE = 2.0
 #: Gitea calls a runner offline this many seconds after its last word; a little more.
@@ -72,7 +72,12 @@ class ActRunner:
         else:
             until = self._clock.monotonic() + wait_timeout
             deployment = [item for item in wanted if item["kind"] == DEPLOYMENT.kind]
-            wait_ready(self._session, deployment, self._clock, wait_timeout, self._progress)
+            try:
+                wait_ready(self._session, deployment, self._clock, wait_timeout, self._progress)
+            except NotReady as error:
+                raise AirgapError(
+                    f"{error.message.rstrip('.')}. {self._where_its_words_are()}", **error.details
+                ) from error
             known = {record["id"] for record in before} if again else set()
             online = self._wait_online(until, wait_timeout, known)
             pruned = self._prune(online, known)
@@ -145,11 +150,13 @@ class ActRunner:
                 raise AirgapError(
                     f"Gitea ({self._gitea.url}) does not report the runner {self._runner.runner_name} of "
                     f"{self._scope} online with the labels {wanted} after {seconds:g} s. Last seen: {seen}. "
-                    f"What its pod says: kubectl --namespace {self._runner.namespace} logs "
-                    f"deployment/{self._runner.name}",
+                    f"{self._where_its_words_are()}",
                     runners=[_shown(record) for record in records],
                 )
             self._clock.sleep(_PACE)
+
+    def _where_its_words_are(self) -> str:
+        return f"What the runner says: kubectl --namespace {self._runner.namespace} logs deployment/{self._runner.name}"
 
     def _prune(self, online: Record, known: set[int]) -> list[int]:
         """Remove dead records of our name: all that are offline. Those ``known`` are ours, and die within a minute."""

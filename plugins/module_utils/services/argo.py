@@ -317,12 +317,18 @@ def _take(
                 session.patch(Kind.of(live), metadata["name"], metadata.get("namespace"), patch, patch_type="json")
             except (Conflict, NotFound):  # somebody wrote in between: read again
                 continue
-            progress(f"{manifests.title(live)} taken over by {target}")
             return live
         raise AirgapError(f"{manifests.title(item)}: others change it all the time; try again")
 
     taken = [*each(_WORKERS, one, rest), *each(_WORKERS, one, manifests.workloads(objects))]
-    return [item for item in taken if item is not None]
+    found = [item for item in taken if item is not None]
+    if found and not dry_run:
+        progress(f"{len(found)} objects of {', '.join(_owners(found, sources))} are those of {target} now")
+    return found
+
+
+def _owners(items: Iterable[Object], sources: Sequence[str]) -> list[str]:
+    return sorted({manager for item in items for manager in ownership.managers(item) if manager in sources})
 
 
 def _find(session: Session, item: Mapping[str, Any]) -> Object | None:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
 from ..adapters.kube.kinds import APPLICATION, DAEMON_SET, DEPLOYMENT, POD, ROLLOUT, STATEFUL_SET
-from ..adapters.kube.session import Conflict, KubeError, NotFound, Session
+from ..adapters.kube.session import Conflict, Forbidden, KubeError, NotFound, Session
 from ..engines.argo import status
 from ..engines.argo.application import CASCADE, REFRESH
 from ..engines.argo.status import DONE, FAILED, Live, Resource, View
@@ -259,7 +259,10 @@ def _live(session: Session, resource: Resource) -> Live:
         return live
     labels = ((item.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
     selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
-    pods = session.list(POD, resource.namespace, selector).items if selector else []
+    try:
+        pods = session.list(POD, resource.namespace, selector).items if selector else []
+    except Forbidden:  # who may not see pods is told what their owner says
+        pods = []
     problems = [str(problem) for problem in map(pod_problem, pods) if problem is not None]
     return live._replace(message="; ".join([live.message, *problems]))
 

@@ -45,6 +45,8 @@ from .release_record import Record
 _VERSION = re.compile(r"v(\d+)\.(\d+)\.(\d+)(-[0-9A-Za-z.-]+)?")
 _LOG_LINES = 15
 _QUERIES = 5
+# What reading an object of an unexpected shape may raise.
+_ODD = (AttributeError, LookupError, TypeError, ValueError)
 T = TypeVar("T")
 
 
@@ -84,8 +86,8 @@ class GiteaReader(Protocol):
     def files(self, owner: str, name: str, directory: str, ref: str) -> list[str]:
         """Names of the files in a directory; none when it is not there."""
 
-    def file(self, owner: str, name: str, path: str, ref: str) -> bytes | None:
-        """What a file holds."""
+    def content(self, owner: str, name: str, path: str, branch: str) -> tuple[bytes, str] | None:
+        """What a file holds, and its hash."""
 
     def runs(self, owner: str, name: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
         """The newest workflow runs that match ``query``."""
@@ -193,6 +195,9 @@ class Doctor:
         except AirgapError as error:
             self._unreached.append(Unreached(part, error.message))
             return default
+        except _ODD as error:
+            self._unreached.append(Unreached(part, f"it holds something else than expected: {error!r}"))
+            return default
         self._looked_at.append(part)
         return found
 
@@ -225,7 +230,9 @@ class Doctor:
                 runs=self._list(ANALYSIS_RUN, here),
             )
         if self.wanted.argocd_namespace:
-            facts = replace(facts, applications=self._list(APPLICATION, self.wanted.argocd_namespace))
+            found = self._list(APPLICATION, self.wanted.argocd_namespace)
+            places = {here, self.wanted.rollouts_namespace}
+            facts = replace(facts, applications=[each for each in found if deploys_into(each, places)])
             kinds = {kind for each in facts.applications for kind in unknown_kinds(each)}
             facts = replace(facts, kinds={kind: self._known(*kind) for kind in kinds} if self._cluster else {})
         facts = self._read_workloads(facts)
@@ -305,7 +312,7 @@ class Doctor:
                 self._unreached.append(Unreached(shown, error.message, _refused(error)))
                 if read == self._read_runners:
                     found = replace(found, runners=None)
-            except (AttributeError, LookupError, TypeError, ValueError) as error:
+            except _ODD as error:
                 self._unreached.append(Unreached("Gitea", f"it answered with something else than expected: {error!r}"))
         return found
 
@@ -349,13 +356,13 @@ class Doctor:
         path, branch = self.wanted.manifest, self.wanted.branch
         if not path:
             return found
-        content = gitea.file(owner, name, path, branch)
+        content = gitea.content(owner, name, path, branch)
         commit = gitea.last_commit(owner, name, branch, path) or {}
         first = str((commit.get("commit") or {}).get("message", "")).strip().partition("\n")[0]
         return replace(
             found,
             manifest_path=path,
-            manifest_image=image_in(content, f"{self.wanted.registry}/{self._image_repository}"),
+            manifest_image=image_in(content[0] if content else b"", f"{self.wanted.registry}/{self._image_repository}"),
             manifest_commit=f"{str(commit.get('sha', ''))[:10]} {first}".strip(),
         )
 
@@ -372,8 +379,6 @@ class Doctor:
         ]
         if facts.pipeline and facts.pipeline.tag:
             images.append(f"{host}/{self._image_repository}:{facts.pipeline.tag}")
-        if not images:
-            return facts
         answers: dict[str, ImageAnswer] = {}
         error = ""
         try:
@@ -411,6 +416,13 @@ class Doctor:
         return replace(facts, queries=answers)
 
 
+def deploys_into(application: Mapping[str, Any], namespaces: set[str]) -> bool:
+    """Whether an Application has to do with one of these namespaces. Others on the same Argo CD are not ours."""
+    destination = ((application.get("spec") or {}).get("destination") or {}).get("namespace")
+    resources = (application.get("status") or {}).get("resources") or ()
+    return bool(namespaces & {destination, *(each.get("namespace") for each in resources)})
+
+
 def newest(tags: Sequence[str]) -> str:
     """The highest version among tags; empty without one."""
     found = [(match, tag) for tag in tags if (match := _VERSION.fullmatch(tag))]
@@ -422,9 +434,9 @@ def newest(tags: Sequence[str]) -> str:
     return max(found, key=order)[1] if found else ""
 
 
-def image_in(content: bytes | None, repository: str) -> str:
+def image_in(content: bytes, repository: str) -> str:
     """The image of this repository that a manifest names; empty when it names none, or several."""
-    text = (content or b"").decode("utf-8", "replace")
+    text = content.decode("utf-8", "replace")
     pattern = rf"^[\s-]*image:\s*[\"']?({re.escape(repository)}[:@][^\s\"'#]+)"
     found = set(re.findall(pattern, text, re.MULTILINE))
     return str(found.pop()) if len(found) == 1 else ""

@@ -60,7 +60,18 @@ class FakeGitea(BaseAdapter):
         return session
 
     def add_repository(self, name: str) -> dict[str, Any]:
-        self.repositories[name] = {"secrets": {}, "collaborators": {}, "branches": {"main": {}}, "messages": []}
+        self.repositories[name] = {
+            "secrets": {},
+            "collaborators": {},
+            "branches": {"main": {}},
+            "messages": [],
+            "has_actions": True,
+            # name -> {sha, message}, newest first; runs and jobs as the API sends them, logs by the job's id.
+            "tags": {},
+            "runs": [],
+            "jobs": {},
+            "logs": {},
+        }
         return self.repositories[name]
 
     def add_runner(self, scope: str = "lumen/lumen", **values: Any) -> dict[str, Any]:
@@ -161,6 +172,13 @@ class FakeGitea(BaseAdapter):
             (rf"{scope}/actions/runners/(?P<id>\d+)", self._runner),
             (rf"{scope}/actions/jobs", self._jobs),
             (repository, self._repository),
+            (rf"{repository}/tags", self._tags),
+            (rf"{repository}/tags/(?P<tag>[^/]+)", self._tag),
+            (rf"{repository}/git/commits/(?P<sha>[^/]+)", self._commit),
+            (rf"{repository}/commits", self._commits),
+            (rf"{repository}/actions/runs", self._runs),
+            (rf"{repository}/actions/runs/(?P<id>\d+)/jobs", self._run_jobs),
+            (rf"{repository}/actions/jobs/(?P<id>\d+)/logs", self._log),
             (rf"{repository}/actions/secrets", self._secrets),
             (rf"{repository}/actions/secrets/(?P<secret>[^/]+)", self._secret),
             (rf"{repository}/collaborators/(?P<user>[^/]+)/permission", self._permission),
@@ -217,7 +235,12 @@ class FakeGitea(BaseAdapter):
         if repository is None:
             return 404, {"message": "not found"}
         push = user == "admin" or repository["collaborators"].get(user) in ("write", "admin")
-        return 200, {"full_name": found["repository"], "permissions": {"push": push}}
+        permissions = {"push": push}
+        return 200, {
+            "full_name": found["repository"],
+            "permissions": permissions,
+            "has_actions": repository["has_actions"],
+        }
 
     def _secrets(self, _method: str, found: dict[str, str], query: dict[str, str], *_rest: Any) -> Answer:
         secrets = self.repositories[found["repository"]]["secrets"]
@@ -257,6 +280,9 @@ class FakeGitea(BaseAdapter):
         files = repository["branches"][branch]
         data = files.get(found["path"])
         if method == "GET":
+            inside = sorted(path for path in files if path.startswith(f"{found['path']}/"))
+            if inside:
+                return 200, [{"type": "file", "name": path.rpartition("/")[2]} for path in inside]
             if data is None:
                 return 404, {"message": "not found"}
             return 200, {"type": "file", "content": base64.b64encode(data).decode(), "sha": _sha(data)}
@@ -267,6 +293,41 @@ class FakeGitea(BaseAdapter):
         files[found["path"]] = base64.b64decode(body["content"])
         repository["messages"].append(body["message"])
         return 201, {"commit": {"sha": f"commit-{len(repository['messages'])}"}}
+
+    # --- tags and runs
+
+    def _tags(self, _method: str, found: dict[str, str], query: dict[str, str], *_rest: Any) -> Answer:
+        tags = self.repositories[found["repository"]]["tags"]
+        return 200, _page([{"name": name, "commit": {"sha": tag["sha"]}} for name, tag in tags.items()], query)
+
+    def _tag(self, _method: str, found: dict[str, str], *_rest: Any) -> Answer:
+        tag = self.repositories[found["repository"]]["tags"].get(found["tag"])
+        if tag is None:
+            return 404, {"message": f"tag doesn't exist: {found['tag']}"}
+        return 200, {"name": found["tag"], "commit": {"sha": tag["sha"]}}
+
+    def _commit(self, _method: str, found: dict[str, str], *_rest: Any) -> Answer:
+        for tag in self.repositories[found["repository"]]["tags"].values():
+            if tag["sha"] == found["sha"]:
+                return 200, {"sha": tag["sha"], "commit": {"message": tag["message"]}}
+        return 404, {"message": "object does not exist"}
+
+    def _commits(self, _method: str, found: dict[str, str], *_rest: Any) -> Answer:
+        messages = self.repositories[found["repository"]]["messages"]
+        newest = [{"sha": f"{len(messages):040x}", "commit": {"message": messages[-1]}}] if messages else []
+        return 200, newest
+
+    def _runs(self, _method: str, found: dict[str, str], query: dict[str, str], *_rest: Any) -> Answer:
+        runs = self.repositories[found["repository"]]["runs"]
+        asked = {key: query[key] for key in ("status", "head_sha", "event") if key in query}
+        return 200, {"workflow_runs": _page([run for run in runs if asked.items() <= run.items()], query)}
+
+    def _run_jobs(self, _method: str, found: dict[str, str], query: dict[str, str], *_rest: Any) -> Answer:
+        return 200, {"jobs": _page(self.repositories[found["repository"]]["jobs"].get(int(found["id"]), []), query)}
+
+    def _log(self, _method: str, found: dict[str, str], *_rest: Any) -> Answer:
+        log = self.repositories[found["repository"]]["logs"].get(int(found["id"]))
+        return (200, log) if log else (404, {"message": "logs have been cleaned up"})
 
     # --- users
 

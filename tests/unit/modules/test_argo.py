@@ -399,6 +399,7 @@ def test_released_to_argo_cd_and_back(cluster: Cluster) -> None:
     assert cluster.get(DEPLOYMENT, "argo-rollouts") == before, "check mode has written"
     released = cluster(state="released")
     assert released["changed"]
+    assert released["content"] == cluster(state="rendered")["content"]
     assert [entry["name"] for entry in predicted["objects"]] == [entry["name"] for entry in released["objects"]]
     after = cluster.get(DEPLOYMENT, "argo-rollouts")
     assert [entry["manager"] for entry in after["metadata"]["managedFields"]] == ["argocd-controller"]

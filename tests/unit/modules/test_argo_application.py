@@ -184,6 +184,22 @@ def test_a_commit_that_argo_cd_does_not_find_is_asked_for_again(cluster: Cluster
     assert 3 <= len(asked) <= 5
 
 
+def test_an_argo_cd_that_does_not_react_is_said(cluster: Cluster) -> None:
+    cluster(wait="none")
+    cluster.syncs()
+    with pytest.raises(NotThere, match="as it was asked to: is its application controller running"):
+        cluster(timeout=20.0)
+
+
+def test_pods_that_may_not_be_seen_are_no_reason_to_stop(cluster: Cluster) -> None:
+    cluster(wait="none")
+    cluster.rollout("Progressing", "more replicas need to be updated")
+    cluster.clock.at(0.2, cluster.syncs)
+    cluster.clock.at(5, cluster.rollout)
+    cluster.session.fail_next("list", Forbidden("list Pod lumen: forbidden", status=403), times=4)
+    assert cluster(source=None, destination=None)["status"]["workloads"][0]["health"] == "Healthy"
+
+
 def test_an_aborted_rollout_ends_the_wait_at_once(cluster: Cluster) -> None:
     cluster(wait="none")
     cluster.rollout("Degraded", "RolloutAborted: Rollout aborted update to revision 3")

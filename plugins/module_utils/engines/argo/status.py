@@ -192,11 +192,16 @@ def describe(view: View) -> str:
 
 def _of_sync(view: View, revision: str | None) -> Iterable[str]:
     operation = view.operation
+    if view.refreshing:
+        yield "Argo CD has not looked at Git yet, as it was asked to: is its application controller running?"
     if operation and operation.running and operation.retries:
         yield (
             f"the sync of {operation.revision[:_SHORT]} fails and is tried again ({operation.retries} so far): "
             f"{_line(operation.message)}"
         )
+    elif operation and operation.running:
+        said = _line(operation.message) or "no message"
+        yield f"the sync of {operation.revision[:_SHORT]} is {operation.phase}: {said}"
     elif operation and operation.phase in _UNSUCCESSFUL and view.sync != "Synced":
         yield f"the sync of {operation.revision[:_SHORT]} ended in {operation.phase}: {_line(operation.message)}"
     if operation and (operation.retries or operation.phase in _UNSUCCESSFUL) and view.sync != "Synced":

@@ -16,6 +16,7 @@ from .rollout import runs_of, title
 
 _NO_NUMBER = re.compile(r"\s*\[?\s*(NaN)?\s*\]?\s*")
 """``[NaN]``, ``[]``: nothing was there to measure."""
+_NO_ITEM = "index out of range"
 _AWAY = ("connection refused", "i/o timeout", "deadline exceeded", "no such host", "no route to host", "EOF")
 
 
@@ -39,9 +40,10 @@ def _finding(facts: Facts, run: RunView) -> Finding:
     metrics = list(dict.fromkeys(each.metric for each in bad))
     evidence = [f"AnalysisRun {run.name}: {run.message}", *(_numbers(run, metric) for metric in metrics)]
     evidence += _now(facts, run.name, metrics)
-    if run.phase == "Error":
+    nothing = bool(bad) and all(_is_nothing(each) for each in bad)
+    if run.phase == "Error" and not nothing:
         return _error(facts, run, bad, evidence)
-    if bad and all(_NO_NUMBER.fullmatch(each.value or "") for each in bad):
+    if nothing:
         return Finding(
             "analysis-no-traffic",
             ERROR,
@@ -88,13 +90,21 @@ def _finding(facts: Facts, run: RunView) -> Finding:
     )
 
 
+def _is_nothing(each: Measurement) -> bool:
+    """NaN, or an empty answer, of which ``result[0]`` is an Error."""
+    if each.phase == "Error":
+        return _NO_ITEM in each.message
+    return bool(_NO_NUMBER.fullmatch(each.value or ""))
+
+
 def _error(facts: Facts, run: RunView, bad: list[Measurement], evidence: list[str]) -> Finding:
     said = next((each.message for each in reversed(bad) if each.message), run.message)
     evidence = [*evidence, *([f"it was told: {said}"] if said and said not in run.message else [])]
     if any(sign in said for sign in _AWAY):
-        reached = bool(facts.queries)
         cause = "The Rollouts controller did not reach Prometheus when it measured."
-        if reached:
+        if "no such host" in said:
+            cause += " There is no host of that name: the template's address is wrong, or the cluster's DNS is away."
+        elif facts.queries:
             cause += (
                 " Prometheus answers now, asked through the API server: it was away, or a NetworkPolicy is between."
             )

@@ -128,7 +128,8 @@ def text(head: str, findings: Sequence[Finding], looked_at: Sequence[str]) -> li
     summary = ", ".join(f"{count} {_NAMES[severity][count != 1]}" for severity, count in counts if count)
     lines = [f"{head}: {summary or 'nothing is wrong'}"]
     for each in findings:
-        lines += ["", f"{_MARKS[each.severity]} {each.title}  [{each.code}]", *_part("", each.subject)]
+        lines += ["", f"{_MARKS[each.severity]} {each.title}  [{each.code}]"]
+        lines += _part("", each.subject) if each.subject not in each.title else []
         lines += _part("cause", each.cause)
         lines += _items("seen", [f"- {item}" for item in each.evidence], 2)
         ways = [f"{number}. {item}" for number, item in enumerate(each.remedy, 1)]

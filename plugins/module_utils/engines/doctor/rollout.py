@@ -166,7 +166,9 @@ def _aborted(facts: Facts, view: RolloutView) -> Finding:
     wanted, stable = facts.container_image, facts.stable_image
     application, pipeline = facts.application(), facts.pipeline
     in_git = pipeline.manifest_image if pipeline else ""
-    evidence = [f"{view.phase}: {view.message}", f"the spec has {wanted}, stable pods run {stable or view.stable}"]
+    # What the analysis said of it is told with the analysis.
+    said = view.message.partition(": Metric ")[0]
+    evidence = [f"{view.phase}: {said}", f"the spec has {wanted}, stable pods run {stable or view.stable}"]
     status = (facts.rollout or {}).get("status") or {}
     if status.get("abortedAt"):
         evidence.insert(0, f"aborted at {status['abortedAt']}")

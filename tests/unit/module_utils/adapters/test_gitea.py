@@ -207,3 +207,54 @@ def test_the_library_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapter, "REQUESTS_IMPORT_ERROR", "Traceback")
     with pytest.raises(AirgapError, match="requests"):
         Gitea(URL)
+
+
+def test_all_runners_that_may_take_a_job(fake: FakeGitea) -> None:
+    for scope in ("lumen/lumen", "lumen", "instance", "other/other"):
+        fake.add_runner(scope, name=scope)
+    found = connect(fake).all_runners("lumen", "lumen")
+    assert [runner["name"] for runner in found] == ["lumen/lumen", "lumen", "instance"]
+
+
+def test_an_owner_that_is_no_organization_has_no_runners_that_others_see(fake: FakeGitea) -> None:
+    fake.add_runner("instance")
+    fake.break_with("GET", "^/orgs/", (404, {"message": "user redirect does not exist"}))
+    assert len(connect(fake).all_runners("lumen", "lumen")) == 1
+
+
+def test_runners_of_the_instance_take_the_right_to_see_them(fake: FakeGitea) -> None:
+    fake.owners[TOKEN] = ("admin", {"read:repository", "read:organization"})
+    with pytest.raises(Refused, match="read:admin"):
+        connect(fake).all_runners("lumen", "lumen")
+
+
+def test_a_tag_its_commit_and_its_runs(fake: FakeGitea) -> None:
+    repository = fake.repositories["lumen/lumen"]
+    repository["tags"] = {"v1.0.1": {"sha": "b" * 40, "message": "bump\n\n[skip ci]"}, "v1.0.0": {"sha": "a" * 40}}
+    repository["runs"] = [
+        {"id": 1, "head_sha": "b" * 40, "status": "completed"},
+        {"id": 2, "head_sha": "a" * 40, "status": "queued"},
+    ]
+    repository["jobs"] = {1: [{"id": 5, "name": "test"}]}
+    repository["logs"] = {5: "FAIL\n"}
+    repository["branches"]["b" * 40] = {".gitea/workflows/ci.yaml": b"on: push"}
+    gitea = connect(fake)
+    assert [tag["name"] for tag in gitea.tags("lumen", "lumen")] == ["v1.0.1", "v1.0.0"]
+    assert (gitea.tag("lumen", "lumen", "v1.0.1") or {})["commit"]["sha"] == "b" * 40
+    assert gitea.tag("lumen", "lumen", "v9") is None
+    assert "[skip ci]" in gitea.commit_message("lumen", "lumen", "b" * 40)
+    assert [run["id"] for run in gitea.runs("lumen", "lumen", {"head_sha": "b" * 40})] == [1]
+    assert [run["id"] for run in gitea.runs("lumen", "lumen", {"status": "queued"})] == [2]
+    assert [job["id"] for job in gitea.run_jobs("lumen", "lumen", 1)] == [5]
+    assert gitea.job_log("lumen", "lumen", 5) == "FAIL\n"
+    assert gitea.files("lumen", "lumen", ".gitea/workflows", "b" * 40) == ["ci.yaml"]
+    assert gitea.files("lumen", "lumen", ".gitea/workflows", "main") == []
+    with pytest.raises(NotFound, match="no job 6"):
+        gitea.job_log("lumen", "lumen", 6)
+
+
+def test_the_last_commit_of_a_file(fake: FakeGitea) -> None:
+    gitea = connect(fake)
+    assert gitea.last_commit("lumen", "lumen", "main", "a.yaml") is None
+    gitea.put_content("lumen", "lumen", "a.yaml", "main", b"x", "bump [skip ci]", None)
+    assert (gitea.last_commit("lumen", "lumen", "main", "a.yaml") or {})["commit"]["message"] == "bump [skip ci]"

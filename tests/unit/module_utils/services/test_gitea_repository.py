@@ -203,7 +203,7 @@ def test_somebody_who_commits_in_between_is_seen(fake: FakeGitea) -> None:
 
 
 def test_a_branch_that_is_not_there(fake: FakeGitea) -> None:
-    with pytest.raises(NotFound, match=f"cannot commit {PIPELINE} to nowhere of lumen/lumen"):
+    with pytest.raises(NotFound, match="there is no branch nowhere in lumen/lumen"):
         run(fake, ci_token=None, branch="nowhere", files=[{"path": PIPELINE, "content": ""}])
 
 

@@ -639,6 +639,11 @@ def test_an_analysis_without_traffic(values: tuple[str, ...]) -> None:
     assert codes(analysed(analysis_run(values=values)))[0] == "analysis-no-traffic"
 
 
+def test_an_empty_answer_is_an_error_of_the_condition_and_no_traffic_all_the_same() -> None:
+    run_object = analysis_run(phase="Error", values=("",), message="reflect: slice index out of range")
+    assert codes(analysed(run_object))[0] == "analysis-no-traffic"
+
+
 def test_some_traffic_is_traffic() -> None:
     assert codes(analysed(analysis_run(values=("[NaN]", "[0.4]"))))[0] == "analysis-failed"
 
@@ -657,6 +662,12 @@ REFUSED = 'Post "http://prometheus:9090/api/v1/query": dial tcp 10.43.1.1:9090: 
 def test_a_prometheus_that_was_not_reached(changes: dict[str, Any], says: str) -> None:
     facts = analysed(analysis_run(phase="Error", values=("", ""), message=REFUSED), **changes)
     assert says in one(facts, "analysis-unreachable").cause
+
+
+def test_a_prometheus_of_a_name_that_nobody_has() -> None:
+    said = "dial tcp: lookup nobody on 10.43.0.10:53: no such host"
+    facts = analysed(analysis_run(phase="Error", values=("",), message=said), queries={"sum(x)": "[1]"})
+    assert "the template's address is wrong" in one(facts, "analysis-unreachable").cause
 
 
 def test_a_condition_that_does_not_fit() -> None:
