@@ -57,10 +57,6 @@ class Matrix:
                 yield source, target, bool(row & 1)
                 row >>= 1
 
-    def allowed_from(self, source: int) -> list[str]:
-        """The targets that the pod with this number reaches."""
-        return [self.pods[number] for number in _bits(self._rows[source])]
-
     @property
     def allowed(self) -> int:
         """How many pairs are allowed, each pod to itself among them."""
@@ -111,8 +107,8 @@ class World:
     def of(cls, objects: Iterable[Any]) -> World:
         """Read Namespace, Pod and NetworkPolicy objects; others are left out. Raises ``NetpolError``."""
         found: dict[type, list[Any]] = {Namespace: [], Pod: [], Policy: []}
-        for obj in objects:
-            value = read_object(obj)
+        for number, obj in enumerate(objects, start=1):
+            value = read_object(obj, number)
             if value is not None:
                 found[type(value)].append(value)
         _numbered([namespace.name for namespace in found[Namespace]], "Namespace")
