@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Protocol, TypeVar
 
+from ..adapters.gitea import NotFound as GiteaNotFound
+from ..adapters.gitea import Scope
 from ..adapters.kube.kinds import (
     ANALYSIS_RUN,
     APPLICATION,
@@ -68,8 +70,8 @@ class GiteaReader(Protocol):
     def repository(self, owner: str, name: str) -> dict[str, Any]:
         """The repository."""
 
-    def all_runners(self, owner: str, name: str) -> list[dict[str, Any]]:
-        """Runners of the repository, of its owner and of the instance."""
+    def runners(self, scope: Scope) -> list[dict[str, Any]]:
+        """The runners that are registered there; of the instance all that there are, whoever's they are."""
 
     def tags(self, owner: str, name: str) -> list[dict[str, Any]]:
         """The newest tags."""
@@ -116,6 +118,8 @@ class Wanted:
     branch: str = "main"
     manifest: str = ""
     """Path of the app's manifest in it."""
+    runner_scope: str = ""
+    """Where the runner is registered, as ``adapters.gitea.Scope``; empty for wherever it may be."""
     image_repository: str = ""
     """The app's repository in the registry; empty for its name."""
 
@@ -281,6 +285,7 @@ class Doctor:
             facts,
             workloads=workloads,
             workload_pods=pods,
+            runner_namespace=wanted.gitea_namespace if wanted.gitea_namespace in seen else "",
             # Without the kind there is a finding already, and it says more.
             expected=[each for each in expected if each[0] in seen and facts.rollouts_known],
         )
@@ -319,9 +324,23 @@ class Doctor:
     def _read_runners(self, gitea: GiteaReader, owner: str, name: str, found: Pipeline) -> Pipeline:
         return replace(
             found,
-            runners=gitea.all_runners(owner, name),
+            runners=self._runners(gitea, owner, name),
             queued=gitea.runs(owner, name, {"status": "queued"}),
         )
+
+    def _runners(self, gitea: GiteaReader, owner: str, name: str) -> list[dict[str, Any]]:
+        """Those that may take a job of the repository.
+
+        Of the whole instance's, Gitea does not tell which are another repository's, so that they are the last resort.
+        """
+        if self.wanted.runner_scope:
+            return gitea.runners(Scope(self.wanted.runner_scope))
+        found = gitea.runners(Scope(f"{owner}/{name}"))
+        with contextlib.suppress(GiteaNotFound):  # an owner that is a user: only that user can list them
+            found += gitea.runners(Scope(owner))
+        if not any(runner.get("status") == "online" for runner in found):
+            found += gitea.runners(Scope("instance"))
+        return list({runner["id"]: runner for runner in found}.values())
 
     def _read_tag(self, gitea: GiteaReader, owner: str, name: str, found: Pipeline) -> Pipeline:
         tag = self.wanted.version or newest([str(each["name"]) for each in gitea.tags(owner, name)])
