@@ -127,3 +127,30 @@ def test_reachability_of_flows(tmp_path: Path) -> None:
     assert "default/c" in second["error"]
     assert third["error"]
     assert fourth == {"id": "n4", "verdicts": ["allow", "allow", "allow"]}
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_long_line_is_answered_as_short_ones_are(broken: bool, tmp_path: Path) -> None:
+    pods = [{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"p{number}"}} for number in range(40)]
+    only = {"podSelector": {}, "ingress": [{"from": [{"podSelector": {"matchLabels": {"a": "b"}}}]}]}
+    policy = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "n"}, "spec": only}
+    flows = [
+        {"from": f"default/p{one}", "to": f"default/p{other}", "port": 80 if broken and one == 39 else 81}
+        for one in range(40)
+        for other in range(40)
+    ] * 15
+    if broken:
+        flows[-1] = {"from": "default/p0", "to": "default/]", "port": 80}
+    cases = [
+        {"id": 1, "resources": [*pods, policy], "flows": flows},
+        {"id": 2, "resources": [*pods, policy], "flows": flows[:50]},
+    ]
+    assert len(json.dumps(cases[0])) > 1 << 20
+    long, short = ask("reachability.py", cases, tmp_path)
+    if broken:
+        assert (long["id"], long["verdicts"]) == (1, [])
+        assert "default/]" in long["error"]
+    else:
+        assert len(long["verdicts"]) == len(flows)
+        assert long["verdicts"][:50] == short["verdicts"]
+        assert long["verdicts"].count("allow") == 40 * 15

@@ -161,6 +161,8 @@ def _policy(body: Mapping[str, Any], meta: Mapping[str, Any], namespace: str, na
     spec = _mapping(body.get("spec") or {}, "spec")
     ingress, egress = (_rules(spec, direction, peers) for direction, peers in (("ingress", "from"), ("egress", "to")))
     types = _list(spec.get("policyTypes"), "spec.policyTypes")
+    if len(types) > 2:
+        raise NetpolError("spec.policyTypes: there are two, so three are one too many")
     for each in types:
         if each not in ("Ingress", "Egress"):
             raise NetpolError(f"spec.policyTypes: {each!r} is neither Ingress nor Egress")
