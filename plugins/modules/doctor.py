@@ -276,13 +276,12 @@ def examine(params: dict[str, Any]) -> Report:
         manifest=params["manifest"],
         image_repository=params["image_repository"] or "",
     )
-    session = Session.connect(params["kubeconfig"], params["context"])
     gitea = params["gitea"]
     return Doctor(
-        session,
+        lambda: Session.connect(params["kubeconfig"], params["context"]),
         SystemClock(),
         wanted,
-        query=prometheus.connect(params["prometheus"], session).query,
+        prometheus=lambda session: prometheus.connect(params["prometheus"], session).query,
         registry=lambda: Registry.connect(params["registry"]),
         gitea=(lambda: Gitea.connect(gitea)) if gitea else None,
         token=token_of(params["kubeconfig"], params["context"], Node().read),

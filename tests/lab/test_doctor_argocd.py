@@ -134,12 +134,11 @@ class Site:
             manifest=MANIFEST,
             image_repository="probe",
         )
-        session = Session.connect(self.kubeconfig)
         doctor = Doctor(
-            session,
+            lambda: Session.connect(self.kubeconfig),
             SystemClock(),
             wanted,
-            query=prometheus.connect(PROMETHEUS, session).query,
+            prometheus=lambda session: prometheus.connect(PROMETHEUS, session).query,
             registry=lambda: Registry.connect({"host": REGISTRY, "scheme": "http"}),
             gitea=lambda: self.gitea,
         )

@@ -126,7 +126,7 @@ class Project:
             repository=self.path,
             runner_scope=self.path,
         )
-        doctor = Doctor(Session.connect(str(KUBECONFIG)), SystemClock(), wanted, gitea=lambda: self.gitea)
+        doctor = Doctor(lambda: Session.connect(str(KUBECONFIG)), SystemClock(), wanted, gitea=lambda: self.gitea)
         report = doctor.examine()
         print("\n".join(report.lines))
         return [finding for finding in report.findings if finding.code != "rollout-absent"]
@@ -240,6 +240,6 @@ def test_a_gitea_that_is_not_there(project: Project) -> None:
 
     wanted = Wanted("doctor-app", "doctor-nowhere", "192.168.2.2:5000", repository=project.path, argocd_namespace="")
     away = Gitea.connect({"url": "http://192.168.2.2:30399", "token": "x", "timeout": 5})
-    report = Doctor(Session.connect(str(KUBECONFIG)), SystemClock(), wanted, gitea=lambda: away).examine()
+    report = Doctor(lambda: Session.connect(str(KUBECONFIG)), SystemClock(), wanted, gitea=lambda: away).examine()
     assert [finding.subject for finding in report.findings if finding.code == "not-reached"] == ["Gitea"]
     assert "Pods in argo-rollouts" in report.looked_at

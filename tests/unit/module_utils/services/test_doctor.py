@@ -119,10 +119,10 @@ class Site:
 
     def examine(self, wanted: Wanted = WANTED) -> Report:
         return Doctor(
-            self.session,  # type: ignore[arg-type]
+            lambda: self.session,  # type: ignore[arg-type,return-value]
             self.clock,
             wanted,
-            query=self.answers,
+            prometheus=lambda session: self.answers,
             registry=self.registry,
             gitea=lambda: Gitea.connect({"url": URL, "token": TOKEN}, self.gitea.session()),
             token=self.token,
@@ -222,6 +222,18 @@ def test_an_api_server_that_is_away_is_asked_once(site: Site, session: FakeSessi
     assert [(finding.code, finding.subject) for finding in report.findings] == [("not-reached", "The API server")]
     assert session.calls == []
     assert "Gitea lumen/lumen" in report.looked_at
+
+
+def test_a_kubeconfig_that_cannot_be_used(site: Site, clock: FakeClock) -> None:
+    def connect() -> Any:
+        raise AirgapError("kubeconfig /nowhere does not exist")
+
+    report = Doctor(connect, clock, WANTED, registry=site.registry).examine()
+    assert [(finding.code, finding.cause) for finding in report.findings] == [
+        ("not-reached", "kubeconfig /nowhere does not exist")
+    ]
+    assert report.lines[0] == "lumen-api in lumen: 1 error"
+    assert report.looked_at == ["the registry"]
 
 
 def test_credentials_that_are_refused_are_refused_once(site: Site, session: FakeSession) -> None:
