@@ -259,7 +259,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
         },
     },
     "observed_namespaces": {"type": "list", "elements": "str", "default": []},
-    "token_seconds": {"type": "int", "default": 90 * 86400},
+    "token_seconds": {"type": "int", "default": 90 * 86400, "no_log": False},
     "renew_seconds": {"type": "int", "default": 30 * 86400},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }

@@ -193,6 +193,31 @@ def test_a_namespace_that_is_not_there(identities: Identities, tmp_path: Path) -
     assert not Path(file).exists()
 
 
+def test_it_cannot_make_itself_anew(path: str, wanted: Wanted) -> None:
+    """Whoever has only this kubeconfig gets neither a new token nor another right."""
+    own = Identities(Session.connect(path), Node(), SystemClock())
+    with pytest.raises(Forbidden, match="serviceaccounts"):
+        own.present(wanted, path, 90 * DAY, 30 * DAY)
+    assert can(path, {"verb": "get", "resource": "services", "namespace": wanted.namespace})
+
+
+def test_an_api_server_that_is_away(wanted: Wanted, tmp_path: Path) -> None:
+    cluster = {"server": "https://127.0.0.1:1"}
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "a",
+        "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+        "clusters": [{"name": "a", "cluster": cluster}],
+        "users": [{"name": "a", "user": {"token": "none"}}],
+    }
+    (tmp_path / "away").write_text(json.dumps(content))
+    away = Identities(Session.connect(str(tmp_path / "away")), Node(), SystemClock())
+    with pytest.raises(KubeError, match="no answer from https://127.0.0.1:1"):
+        away.present(wanted, str(tmp_path / "made"), 90 * DAY, 30 * DAY)
+    assert not (tmp_path / "made").exists()
+
+
 def test_absent_leaves_nothing(path: str, wanted: Wanted, identities: Identities) -> None:
     from driver.cluster import kubectl
 
