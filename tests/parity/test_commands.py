@@ -90,9 +90,71 @@ def test_replicas_of_the_usual_steps(replicas: int, weight: int, canary: int, st
     assert ask("replicas.py", [case], tmp_path) == [{"id": "r", "canary": canary, "stable": stable}]
 
 
+POD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "a"}, "status": {"podIP": "10.0.0.1"}}
+DENY = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "NetworkPolicy",
+    "metadata": {"name": "n", "namespace": "a"},
+    "spec": {
+        "podSelector": {},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"from": [{"ipBlock": {"cidr": "203.0.113.0/24"}}], "ports": [{"port": 443}]}],
+    },
+}
+FLOWS = [
+    {"from": "203.0.113.7", "to": "a/p", "port": 443},
+    {"from": "203.0.113.7", "to": "a/p", "port": 443, "protocol": "UDP"},
+    {"from": "a/p", "to": "203.0.113.7", "port": 443, "protocol": "TCP"},
+    {"from": "a/p", "to": "10.0.0.1", "port": 1, "protocol": None},
+]
+REACHABILITY = {"resources": [POD, DENY], "flows": FLOWS}
+ANSWER = ["allow", "deny", "deny", "allow"]
+
+
+def test_reachability_of_a_pod_that_is_closed_but_for_one_port(tmp_path: Path) -> None:
+    assert ask("reachability.py", [{"id": "n", **REACHABILITY}], tmp_path) == [{"id": "n", "verdicts": ANSWER}]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"flows": [{"from": "a/no", "to": "a/p", "port": 443}]}, "there is no pod a/no"),
+        ({"flows": [*FLOWS, {"from": "a/p", "to": "a/p", "port": 0}]}, "port"),
+        ({"flows": [{"from": "a/p", "to": "a/p"}]}, "None is no port"),
+        ({"flows": ["a/p"]}, "a flow is a mapping"),
+        ({"flows": {}}, "flows is no list"),
+        ({"resources": {"kind": "List"}}, "resources is no list"),
+        ({"resources": [POD, {**DENY, "spec": {"policyTypes": ["ingress"]}}]}, "spec.policyTypes"),
+        ({"resources": [POD, POD]}, "twice"),
+        ({"resources": [None]}, "object 1"),
+        # No flow asks for it, and still nothing is decided.
+        ({"resources": [POD, {**DENY, "spec": {"ingress": [{"from": [{}]}]}}], "flows": []}, "spec.ingress[0].from[0]"),
+    ],
+)
+def test_a_case_that_is_wrong_has_no_verdicts_and_ends_nothing(
+    wrong: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    cases = [{"id": "w", **REACHABILITY, **wrong}, {"id": "n", **REACHABILITY}]
+    first, second = ask("reachability.py", cases, tmp_path)
+    assert (first["id"], first["verdicts"], set(first)) == ("w", [], {"id", "verdicts", "error"})
+    assert reason in first["error"]
+    assert second == {"id": "n", "verdicts": ANSWER}
+
+
+@pytest.mark.parametrize("line", [b"x", b"[]", b"\xff", b"[" * 100_000, b'{"flows": ' + b"9" * 5000 + b"}"])
+def test_a_line_that_is_no_case_does_not_end_the_stream(line: bytes) -> None:
+    good = json.dumps({"id": "n", **REACHABILITY}).encode()
+    command = [sys.executable, str(HERE / "reachability.py")]
+    done = subprocess.run(command, input=line + b"\n" + good, capture_output=True, check=True, timeout=60)
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert (first["id"], first["verdicts"], set(first)) == (None, [], {"id", "verdicts", "error"})
+    assert second == {"id": "n", "verdicts": ANSWER}
+
+
 @pytest.mark.parametrize(
     ("command", "case"),
     [
+        ("reachability.py", REACHABILITY),
         ("verdicts.py", {"metrics": [METRIC], "results": {"m": [GOOD, BAD]}}),
         ("replicas.py", {"replicas": 10, "weight": 20, "maxSurge": "25%", "maxUnavailable": 1}),
     ],

@@ -24,6 +24,7 @@ PROTOCOLS = ("TCP", "UDP", "SCTP")
 
 POD, BLOCK, DNS, API_SERVER, NODES, ANYWHERE = "pods", "cidr", "dns", "apiserver", "nodes", "anywhere"
 _WORDS = (DNS, API_SERVER, NODES, ANYWHERE)
+_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _PORT_NAME = re.compile(r"(?=.*[a-z])[a-z0-9]([-a-z0-9]{0,13}[a-z0-9])?")
 
@@ -147,7 +148,7 @@ def parse_ends(value: Any, where: str) -> tuple[End, ...]:
     entries = value if isinstance(value, (list, tuple)) else [value]
     if not entries:
         raise FlowError(f"{where} is an empty list")
-    return tuple(_end(entry, where) for entry in entries)
+    return tuple(end for entry in entries for end in _ends(entry, where))
 
 
 def parse_port(entry: Any, where: str) -> Port:
@@ -263,17 +264,21 @@ def _flow(entry: Any, number: int) -> Flow:
     return Flow(name, parse_ends(entry["from"], f"{where}, from"), parse_ends(entry["to"], f"{where}, to"), ports)
 
 
-def _end(entry: Any, where: str) -> End:
+def _ends(entry: Any, where: str) -> list[End]:
     if isinstance(entry, str):
         if entry not in _WORDS:
             raise FlowError(f"{where}: {entry!r} is none of {', '.join(_WORDS)}; pods are {{namespace: {entry}}}")
-        return End(entry)
+        return [End(entry)]
     if isinstance(entry, Mapping) and entry.get("cidr") is not None:
         _keys(entry, {"cidr", "except"}, where)
-        return _block(entry, where)
+        return [_block(entry, where)]
     _keys(entry, {"namespace", "pods"}, where)
-    _namespace(entry.get("namespace"), where)
-    return End(POD, entry["namespace"], _selector(entry.get("pods") or {}, where))
+    names = entry.get("namespace")
+    selector = _selector(entry.get("pods") or {}, where)
+    names = names if isinstance(names, list) and names else [names]
+    for name in names:
+        _namespace(name, where)
+    return [End(POD, name, selector) for name in names]
 
 
 def _block(entry: Mapping[str, Any], where: str) -> End:
@@ -293,6 +298,12 @@ def _selector(value: Any, where: str) -> Object:
     for key, text in (value.get("matchLabels") or {}).items():
         if not isinstance(text, str):
             raise FlowError(f"{where}: the label {key} has the value {text!r}, which is not text: quote it")
+    for each in value.get("matchExpressions") or ():
+        _keys(each, {"key", "operator", "values"}, f"{where}, matchExpressions")
+        if each.get("operator") not in _OPERATORS or bool(each.get("values")) != (each["operator"] in _OPERATORS[:2]):
+            raise FlowError(
+                f"{where}: {dict(each)} is no requirement: In and NotIn have values, Exists and DoesNotExist none"
+            )
     return {key: each for key, each in value.items() if each}
 
 

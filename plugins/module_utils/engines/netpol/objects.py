@@ -114,9 +114,9 @@ class Namespace(NamedTuple):
     labels: Mapping[str, str]
 
 
-def read_object(obj: Any) -> Namespace | Pod | Policy | None:
-    """Read one object; None for another kind. Raises ``NetpolError``."""
-    body = _mapping(obj, "an object")
+def read_object(obj: Any, number: int) -> Namespace | Pod | Policy | None:
+    """Read one object, the ``number``-th; None for another kind. Raises ``NetpolError``."""
+    body = _mapping(obj, f"object {number}")
     wanted = _READERS.get(str(body.get("kind")))
     if wanted is None or body.get("apiVersion", wanted[0]) != wanted[0]:
         return None

@@ -125,7 +125,7 @@ def test_words() -> None:
 def test_several_ends_are_several_policies_here_and_several_rules_there() -> None:
     flow = {
         "name": "pull",
-        "from": [{"namespace": "a", "pods": {"matchLabels": {"app": "x"}}}, {"namespace": "a"}, {"namespace": "b"}],
+        "from": [{"namespace": "a", "pods": {"matchLabels": {"app": "x"}}}, {"namespace": ["a", "b"]}],
         "to": [{"namespace": "c"}, "apiserver"],
         "ports": [{"port": 80}],
     }
@@ -173,6 +173,16 @@ def test_ports() -> None:
         ({"to": {"namespace": "kube.system"}}, "'kube.system' is no name of a namespace"),
         ({"to": {"namespace": "x", "pods": {"app": "x"}}}, "app is none of matchExpressions, matchLabels"),
         ({"to": {"namespace": "x", "pods": {"matchLabels": {"v": 1}}}}, "the label v has the value 1, which is not"),
+        ({"to": {"namespace": []}}, "[] is no name of a namespace"),
+        ({"to": {"namespace": ["x", None]}}, "None is no name of a namespace"),
+        (
+            {"to": {"namespace": "x", "pods": {"matchExpressions": [{"key": "a", "operator": "Is"}]}}},
+            "is no requirement",
+        ),
+        (
+            {"to": {"namespace": "x", "pods": {"matchExpressions": [{"key": "a", "operator": "In"}]}}},
+            "is no requirement",
+        ),
         ({"to": {"namespace": "x", "cidr": "10.0.0.0/8"}}, "namespace is none of cidr, except"),
         ({"to": {"cidr": "10.0.0.1/8"}}, "10.0.0.1/8 has host bits set"),
         ({"to": {"cidr": "10.0.0.0/8", "except": ["11.0.0.0/9"]}}, "11.0.0.0/9 is not a part of 10.0.0.0/8"),
