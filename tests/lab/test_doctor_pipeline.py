@@ -124,8 +124,9 @@ class Project:
             argocd_namespace="",
             gitea_namespace="",
             repository=self.path,
+            runner_scope=self.path,
         )
-        doctor = Doctor(Session.connect(str(KUBECONFIG)), SystemClock(), wanted, gitea=lambda: self.gitea)
+        doctor = Doctor(lambda: Session.connect(str(KUBECONFIG)), SystemClock(), wanted, gitea=lambda: self.gitea)
         report = doctor.examine()
         print("\n".join(report.lines))
         return [finding for finding in report.findings if finding.code != "rollout-absent"]
@@ -186,7 +187,8 @@ def test_no_runner_one_that_is_offline_and_one_without_the_label(project: Projec
     other = project.runner("another-label")
     found = only(project.examine())
     assert (found.code, "is offline" in found.cause) == ("runner-offline", True)
-    assert "runner doctor is offline, labels another-label" in found.evidence
+    assert found.evidence[0] == "runner doctor is offline, labels another-label"
+    assert sum(line.startswith("runner ") for line in found.evidence) == 1
 
     other.live()
     assert only(project.examine()).code == "runner-labels"
@@ -224,7 +226,7 @@ def test_a_token_that_may_not_see_the_runners(project: Project) -> None:
     name = f"doctor-{project.name}"
     auth = ("token", token())
     base = f"{URL}/api/v1/users/{project.owner}/tokens"
-    made = requests.post(base, json={"name": name, "scopes": ["read:repository"]}, auth=auth, timeout=20)
+    made = requests.post(base, json={"name": name, "scopes": ["read:user"]}, auth=auth, timeout=20)
     made.raise_for_status()
     project.seen_by = Gitea.connect({"url": URL, "token": made.json()["sha1"]})
     try:
@@ -238,6 +240,6 @@ def test_a_gitea_that_is_not_there(project: Project) -> None:
 
     wanted = Wanted("doctor-app", "doctor-nowhere", "192.168.2.2:5000", repository=project.path, argocd_namespace="")
     away = Gitea.connect({"url": "http://192.168.2.2:30399", "token": "x", "timeout": 5})
-    report = Doctor(Session.connect(str(KUBECONFIG)), SystemClock(), wanted, gitea=lambda: away).examine()
+    report = Doctor(lambda: Session.connect(str(KUBECONFIG)), SystemClock(), wanted, gitea=lambda: away).examine()
     assert [finding.subject for finding in report.findings if finding.code == "not-reached"] == ["Gitea"]
     assert "Pods in argo-rollouts" in report.looked_at

@@ -65,10 +65,18 @@ def test_each_namespace_has_one_role_bound_to_the_account_alone() -> None:
     made = objects(WANTED)
     roles = [each["metadata"]["namespace"] for each in made if each["kind"] == "Role"]
     assert roles == ["lumen", "monitoring", "argocd", "gitea"]
-    for binding in (each for each in made if each["kind"].endswith("Binding")):
+    for binding in (each for each in made if each["kind"].endswith("RoleBinding")):
         assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "airgap-release", "namespace": "lumen"}]
         assert binding["roleRef"]["name"] == "airgap-release.lumen"
     assert all(each["metadata"]["labels"]["lumen.airgap/identity"] == "airgap-release.lumen" for each in made)
+
+
+def test_the_guard_is_for_this_identity_alone() -> None:
+    policy = next(each for each in objects(WANTED) if each["kind"] == "ValidatingAdmissionPolicy")
+    (condition,) = policy["spec"]["matchConditions"]
+    assert condition["expression"] == "request.userInfo.username == 'system:serviceaccount:lumen:airgap-release'"
+    assert policy["spec"]["failurePolicy"] == "Fail"
+    assert "ValidatingAdmissionPolicy" not in str(objects(replace(WANTED, guard=False)))
 
 
 def test_what_is_not_there_is_not_granted() -> None:
