@@ -160,7 +160,7 @@ PROGRAMS: tuple[Row, ...] = (
         cgo=True,
     ),
     Program("gitea-runner", "gitea-runner", "gitea.com/gitea/runner", _RUNNER),
-    Files("rollouts-manifests", "argo-rollouts", "manifests/install.yaml"),
+    Files("rollouts-manifests", "argo-rollouts", "manifests/install.yaml manifests/dashboard-install.yaml"),
     Program(
         "rollouts-controller",
         "argo-rollouts",
