@@ -95,7 +95,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Own:
-    """A Go program of this project, from a folder of the checkout with the standard library alone."""
+    """A Go program of this project, from a folder of the checkout; what it needs beyond Go's library is in go.sum."""
 
     name: str
     folder: str
@@ -105,7 +105,8 @@ class Own:
         run(argv, cwd=ROOT / self.folder, timeout=600, env=_GO_ENV)
 
     def recipe(self) -> str:
-        return f"own {_go_version()} " + _hash_of(sorted((ROOT / self.folder).glob("*.go")))
+        sources = [path for name in ("*.go", "*.json", "go.sum") for path in sorted((ROOT / self.folder).glob(name))]
+        return f"own {_go_version()} {_hash_of(sources)}"
 
 
 Row = Program | Static | Files | Own
@@ -160,7 +161,7 @@ PROGRAMS: tuple[Row, ...] = (
         cgo=True,
     ),
     Program("gitea-runner", "gitea-runner", "gitea.com/gitea/runner", _RUNNER),
-    Files("rollouts-manifests", "argo-rollouts", "manifests/install.yaml manifests/dashboard-install.yaml"),
+    Files("rollouts-manifests", "argo-rollouts", "manifests/*install.yaml"),
     Program(
         "rollouts-controller",
         "argo-rollouts",
@@ -171,6 +172,7 @@ PROGRAMS: tuple[Row, ...] = (
     Files("argocd-scripts", "argo-cd", "entrypoint.sh hack/gpg-wrapper.sh hack/git-verify-wrapper.sh"),
     Program("argocd", "argo-cd", "github.com/argoproj/argo-cd/v3/cmd", _ARGOCD),
     Program("trivy", "trivy", "github.com/aquasecurity/trivy/cmd/trivy", _TRIVY),
+    Own("trivydb", "lab/trivydb"),
 )
 
 #: What the benchmarks measure us against; the lab does not need it.

@@ -505,7 +505,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (GitopsError, OSError, UnicodeDecodeError) as error:
         print(f"{given.file}: {error}", file=sys.stderr)
         return 1
-    for line in edit.changes or [f"unchanged: it names {image} already"]:
+    for line in [str(change) for change in edit.changes] or [f"unchanged: it names {image} already"]:
         print(f"{given.file}: {line}")
     return 0
 
