@@ -5,6 +5,7 @@
 """The lab: a real two-node airgapped Kubernetes cluster on this machine.
 
 lab.py up       the cluster, from whatever is there: seconds when it is up, repaired or built when it is not
+lab.py images   no lab at all: the images that a site's bundle.yml names, in this machine's Docker
 lab.py nodes    the engine, the network and the two booted nodes alone
 lab.py status   nodes, pods and addresses on one screen
 lab.py down     everything gone but the build cache, the machine's routes and settings as they were
@@ -17,13 +18,13 @@ import signal
 import sys
 
 from driver import cluster, host, images, nodes, paths, status
-from driver.build import Builder
+from driver.build import PROGRAMS, Builder
 from driver.report import LabError, say, step
 
 
 def main(argv: list[str]) -> int:
     """Run one command; 0 when it is done, 1 with the reason when it is not, 2 for a wrong call."""
-    commands = {"up": up, "nodes": bring_nodes, "status": show, "down": down}
+    commands = {"up": up, "images": make_images, "nodes": bring_nodes, "status": show, "down": down}
     if len(argv) != 1 or argv[0] not in commands:
         print(__doc__)
         return 2
@@ -53,6 +54,22 @@ def up() -> None:
     say("the lab is up; `make lab-status` shows it")
 
 
+def make_images() -> None:
+    """Build the images that the collection has Dockerfiles for, from the pinned sources."""
+    if not host.engine_answers():
+        raise LabError("no Docker engine answers on this machine; start one, or `make lab-nodes` starts the lab's")
+    needed = {program for image in images.SITE_IMAGES for program in image.programs}
+    with host.lock():
+        builder = Builder(tuple(row for row in PROGRAMS if row.name in needed))
+        try:
+            references = images.build_images(images.SITE_IMAGES, builder)
+        finally:
+            builder.stop()
+        for image in images.SITE_IMAGES:
+            host.docker("tag", references[image.title()], image.site_name())
+            say(f"{image.site_name()} is {references[image.title()]}")
+
+
 def bring_nodes() -> None:
     """Bring up the nodes alone."""
     with host.lock():
@@ -75,7 +92,7 @@ def down() -> None:
                 nodes.remove_nodes()
         with step("routes and settings of this machine put back"):
             host.restore()
-        for path in (paths.LOCAL / "kubeconfig", paths.LOCAL / "bin"):
+        for path in (paths.LOCAL / "kubeconfig", paths.LOCAL / "bin", paths.LOCAL / "gitea"):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     say("the lab is gone; the build cache stays")
 

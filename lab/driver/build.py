@@ -19,31 +19,40 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from .paths import CACHE, LAB
+from .paths import CACHE, LAB, ROOT
 from .report import LabError, say
 from .shell import end_all, run
 
 
 @dataclass(frozen=True)
 class Program:
-    """A Go program: ``package`` of the module that lab/build/<component>/go.mod pins."""
+    """A Go program: ``package`` of the module that lab/build/<component>/go.mod pins.
+
+    ``tags`` are Go's build tags, parted by blanks; ``cgo`` is for a program with C in it, which is not static.
+    """
 
     name: str
     component: str
     package: str
     ldflags: str = ""
+    tags: str = ""
+    cgo: bool = False
 
     def make(self, target: Path) -> None:
         flags = " ".join(["-s", "-w", *(f"-X {flag}" for flag in self._ldflags().split())])
-        argv = ["go", "build", "-trimpath", "-ldflags", flags, "-o", str(target / self.name), self.package]
-        run(argv, cwd=LAB / "build" / self.component, timeout=3600, env=_GO_ENV)
+        argv = ["go", "build", "-trimpath", "-tags", self.tags, "-ldflags", flags]
+        env = {**_GO_ENV, "CGO_ENABLED": str(int(self.cgo))}
+        argv += ["-o", str(target / self.name), self.package]
+        run(argv, cwd=LAB / "build" / self.component, timeout=3600, env=env)
 
     def recipe(self) -> str:
-        return f"go {self.package} {self._ldflags()} {_go_version()} {_pins(self.component)}"
+        words = ["go", self.package, self._ldflags(), _go_version(), _pins(self.component)]
+        return " ".join([*words, *self.tags.split(), *(["cgo"] if self.cgo else [])])
 
     def _ldflags(self) -> str:
-        major, minor, _patch = version_of(self.component).lstrip("v").split(".", 2)
-        return self.ldflags.format(version=version_of(self.component), major=major, minor=minor)
+        number = version_of(self.component).lstrip("v")
+        major, minor, _patch = number.split(".", 2)
+        return self.ldflags.format(version=f"v{number}", number=number, major=major, minor=minor)
 
 
 @dataclass(frozen=True)
@@ -65,18 +74,20 @@ class Static:
 
 @dataclass(frozen=True)
 class Files:
-    """Files that lie in the pinned module, such as install manifests."""
+    """Files and folders that lie in the pinned module, such as install manifests; patterns parted by blanks."""
 
     name: str
     component: str
     pattern: str
 
     def make(self, target: Path) -> None:
-        found = sorted(module_dir(self.component).glob(self.pattern))
-        if not found:
-            raise LabError(f"{self.component} has no file {self.pattern}")
-        for path in found:
-            shutil.copyfile(path, target / path.name)
+        for pattern in self.pattern.split():
+            found = sorted(module_dir(self.component).glob(pattern))
+            if not found:
+                raise LabError(f"{self.component} has no file {pattern}")
+            for path in found:
+                # The module cache is read-only; a copy of it that were so too could not be removed.
+                run(["cp", "-r", "--no-preserve=mode", str(path), str(target)])
 
     def recipe(self) -> str:
         return f"files {self.pattern} {_pins(self.component)}"
@@ -84,17 +95,18 @@ class Files:
 
 @dataclass(frozen=True)
 class Own:
-    """A Go program of this project, from a folder of lab/ with the standard library alone."""
+    """A Go program of this project, from a folder of the checkout; what it needs beyond Go's library is in go.sum."""
 
     name: str
     folder: str
 
     def make(self, target: Path) -> None:
         argv = ["go", "build", "-trimpath", "-ldflags", "-s -w", "-o", str(target / self.name), "."]
-        run(argv, cwd=LAB / self.folder, timeout=600, env=_GO_ENV)
+        run(argv, cwd=ROOT / self.folder, timeout=600, env=_GO_ENV)
 
     def recipe(self) -> str:
-        return f"own {_go_version()} " + _hash_of(sorted((LAB / self.folder).glob("*.go")))
+        sources = [path for name in ("*.go", "*.json", "go.sum") for path in sorted((ROOT / self.folder).glob(name))]
+        return f"own {_go_version()} {_hash_of(sources)}"
 
 
 Row = Program | Static | Files | Own
@@ -105,18 +117,26 @@ _KUBE = " ".join(
     f"k8s.io/component-base/version.{name}"
     for name in ("gitVersion={version}", "gitMajor={major}", "gitMinor={minor}", "gitTreeState=clean")
 )
+_ARGOCD = "github.com/argoproj/argo-cd/v3/common.version={number}"
+_RUNNER = "gitea.com/gitea/runner/internal/pkg/ver.version={version}"
+_TRIVY = "github.com/aquasecurity/trivy/pkg/version/app.ver={number}"
 _ROLLOUTS = "github.com/argoproj/argo-rollouts/utils/version.version={version}"
 
 MODULES = {
+    "argo-cd": "github.com/argoproj/argo-cd/v3",
     "argo-rollouts": "github.com/argoproj/argo-rollouts",
     "calico": "github.com/projectcalico/calico",
     "coredns": "github.com/coredns/coredns",
     "crane": "github.com/google/go-containerregistry",
     "distribution": "github.com/distribution/distribution/v3",
     "etcd": "go.etcd.io/etcd/server/v3",
+    "gitea": "code.gitea.io/gitea",
+    "gitea-runner": "gitea.com/gitea/runner",
     "kubernetes": "k8s.io/kubernetes",
+    "trivy": "github.com/aquasecurity/trivy",
 }
 
+# In this order they are built: the nodes, the cluster, and what the platform on it needs.
 PROGRAMS: tuple[Row, ...] = (
     Program("kubelet", "kubernetes", "k8s.io/kubernetes/cmd/kubelet", _KUBE),
     Program("kubeadm", "kubernetes", "k8s.io/kubernetes/cmd/kubeadm", _KUBE),
@@ -133,14 +153,26 @@ PROGRAMS: tuple[Row, ...] = (
     Files("calico-crds", "calico", "libcalico-go/config/crd/*.yaml"),
     Program("calico-felix", "calico", "github.com/projectcalico/calico/felix/cmd/calico-felix"),
     Own("probe", "images/probe"),
-    Own("loadgen", "images/loadgen"),
-    Files("rollouts-manifests", "argo-rollouts", "manifests/install.yaml"),
+    Own("loadgen", "lab/images/loadgen"),
+    Files("gitea-static", "gitea", "templates options public"),
+    Program(
+        *("gitea", "gitea", "code.gitea.io/gitea", "main.Version={number}"),
+        tags="sqlite sqlite_unlock_notify",
+        cgo=True,
+    ),
+    Program("gitea-runner", "gitea-runner", "gitea.com/gitea/runner", _RUNNER),
+    Files("rollouts-manifests", "argo-rollouts", "manifests/*install.yaml"),
     Program(
         "rollouts-controller",
         "argo-rollouts",
         "github.com/argoproj/argo-rollouts/cmd/rollouts-controller",
         _ROLLOUTS,
     ),
+    Files("argocd-manifests", "argo-cd", "manifests/core-install.yaml"),
+    Files("argocd-scripts", "argo-cd", "entrypoint.sh hack/gpg-wrapper.sh hack/git-verify-wrapper.sh"),
+    Program("argocd", "argo-cd", "github.com/argoproj/argo-cd/v3/cmd", _ARGOCD),
+    Program("trivy", "trivy", "github.com/aquasecurity/trivy/cmd/trivy", _TRIVY),
+    Own("trivydb", "lab/trivydb"),
 )
 
 #: What the benchmarks measure us against; the lab does not need it.
@@ -215,7 +247,7 @@ def version_of(component: str) -> str:
     """The pinned version of a component, such as v1.34.4."""
     module = MODULES[component]
     for line in (LAB / "build" / component / "go.mod").read_text().splitlines():
-        words = line.split()
+        words = line.removeprefix("require").split()
         if words[:1] == [module]:
             return words[1]
     raise LabError(f"lab/build/{component}/go.mod does not pin {module}")

@@ -4,7 +4,8 @@
 
 """The lab's way across its gap: what enters the airgap is one signed bundle, made and imported by the collection.
 
-Here only what goes into it is said; ``playbooks/bundle.yml`` builds it and ``site.yml`` imports it, as on any site.
+Here only what goes into it is said; ``playbooks/bundle.yml`` builds it and ``playbooks/import.yml`` imports it, as on
+any site. What site.yml makes of it beyond that is not the lab's.
 Bundle, key and blob cache belong to the machine, so they lie in the cache; a clone has a link to them.
 """
 
@@ -31,6 +32,9 @@ NAME = "lumen-lab"
 _SPEC = FOLDER / "bundle.yml"
 _KEY = FOLDER / "signing-key"
 _SIGNER = "lab@lumen.example"
+# Trivy's databases as its makers would ship them; made anew when they are as old, for they are refused at some age.
+_DATABASES = FOLDER / "trivy"
+_DATABASES_AGE = 20 * 86400.0
 # The playbooks of this clone, whatever configuration the caller's environment names.
 _ANSIBLE = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build")}
 
@@ -39,6 +43,7 @@ def build(builder: Builder) -> None:
     """Build what goes into the bundle, and the bundle unless it is there as it should be."""
     images = build_images(IMAGES, builder)
     _collect_manifests(builder)
+    _ensure_databases(builder)
     _ensure_key()
     link()
     _write_spec(images)
@@ -47,7 +52,7 @@ def build(builder: Builder) -> None:
 
 def import_() -> None:
     """Node-1: from bare Debian to a registry that holds everything, by the site's own playbook."""
-    play("site.yml", timeout=900)
+    play("lab/playbooks/import.yml", timeout=900)
 
 
 def link() -> None:
@@ -70,12 +75,28 @@ def _collect_manifests(builder: Builder) -> None:
     """The manifests of the cluster's own parts; templates of the lab's playbooks are no manifests yet."""
     target = FOLDER / "manifests"
     shutil.rmtree(target, ignore_errors=True)
-    for name in ("calico-crds", "rollouts-manifests"):
+    for name in ("calico-crds", "rollouts-manifests", "argocd-manifests"):
         shutil.copytree(builder.need(name), target / name)
     for path in sorted((LAB / "manifests").rglob("*.yaml")):
         place = target / path.relative_to(LAB / "manifests")
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, place)
+
+
+def _ensure_databases(builder: Builder) -> None:
+    """A database of the lab's own vulnerabilities, packed by the collection as on any connected side."""
+    program = builder.need("trivydb")
+    index, cache = _DATABASES / "index.json", CACHE / "trivydb" / program.parent.name
+    if index.exists() and cache.exists() and time.time() - index.stat().st_mtime < _DATABASES_AGE:
+        return
+    shutil.rmtree(cache.parent, ignore_errors=True)
+    cache.mkdir(parents=True)
+    run([str(program), "-cache", str(cache)])
+    source = {"directory": str(cache)}
+    wanted = {"state": "packed", "path": str(_DATABASES), "db": source, "java_db": source}
+    ansible = str(Path(sys.executable).with_name("ansible"))
+    argv = ["-i", "inventories/lab", "connected", "-m", "lumen.airgap.trivy_db", "-a", json.dumps(wanted)]
+    run([ansible, *argv], cwd=ROOT, timeout=120, env=_ANSIBLE)
 
 
 def _ensure_key() -> None:
@@ -90,7 +111,7 @@ def _ensure_key() -> None:
 def _write_spec(images: dict[str, str]) -> None:
     """Write bundle.yml; other content than before gets the next number, by the clock."""
     document = _spec(images)
-    digest = hashlib.sha256(json.dumps(document).encode())
+    digest = hashlib.sha256(json.dumps(document).encode() + (_DATABASES / "index.json").read_bytes())
     for path in sorted((FOLDER / "manifests").rglob("*.yaml")):
         digest.update(f"{path.relative_to(FOLDER)}\0".encode() + path.read_bytes())
     heading = f"# Written by the driver of the lab; content {digest.hexdigest()[:16]}.\n"
@@ -106,6 +127,10 @@ def _spec(images: dict[str, str]) -> dict[str, Any]:
         "valid_days": 90,
         "registry_image": REGISTRY_IMAGE.title(),
         "images": [{"daemon": reference, "name": name} for name, reference in images.items()],
+        "trivy": {
+            "db": {"layout": _DATABASES.name, "ref": "trivy-db:2"},
+            "java_db": {"layout": _DATABASES.name, "ref": "trivy-java-db:1"},
+        },
         "manifests": ["manifests/**/*.yaml"],
         "wheels": {
             "node": {

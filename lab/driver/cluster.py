@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Kubernetes on the nodes: kubeadm, Calico, CoreDNS, Argo Rollouts, Prometheus, and whether all of it lives."""
+"""Kubernetes on the nodes: kubeadm, Calico, CoreDNS, Prometheus, Gitea, and whether all of it lives."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from typing import Any
 from . import bundle, host
 from .build import Builder, version_of
 from .host import NODES, REGISTRY
-from .images import IMAGES
 from .nodes import on, started_at, state, unit_log, write
 from .paths import LAB, LOCAL
-from .report import step, wait_for
+from .report import LabError, step, wait_for
 from .shell import attempt, run, write_atomically
 
 API = f"https://{NODES['node-1']}:6443"
+GITEA = f"http://{NODES['node-1']}:30300"
 KUBECONFIG = LOCAL / "kubeconfig"
+GITEA_TOKEN = LOCAL / "gitea" / "token"
 _WORKLOADS = {
     ("kube-system", "daemonset/kube-proxy"),
     ("kube-system", "daemonset/calico-felix"),
     ("kube-system", "deployment/coredns"),
-    ("argo-rollouts", "deployment/argo-rollouts"),
     ("monitoring", "deployment/prometheus"),
+    ("gitea", "deployment/gitea"),
 }
 # Files in the order of their names, each a document of its own.
 _CAT = 'find "$@" -name "*.yaml" | sort | while read -r path; do echo "---"; cat "$path"; echo; done'
@@ -49,10 +50,14 @@ def bring_up(builder: Builder) -> None:
         _join()
     with step("routes between the pods of the nodes"):
         _route_pods()
-    with step("Argo Rollouts and Prometheus"):
-        _apply_additions()
+    with step("Prometheus"):
+        _apply(_manifest("prometheus"))
+    with step("Gitea and what it holds", _what_is_wrong):
+        bundle.play("lab/playbooks/gitea.yml", timeout=600)
     with step("everything live", _what_is_wrong):
         wait_for("the cluster", unhealthy, deadline=240, every=1)
+    if not _take_token():
+        raise LabError("lab/playbooks/gitea.yml has run, but the Secret gitea-admin is not marked as complete")
 
 
 def adopt(builder: Builder) -> bool:
@@ -60,7 +65,7 @@ def adopt(builder: Builder) -> bool:
     if not _exists("node-1", _DONE):
         return False
     _local_files(builder)
-    return unhealthy() is None
+    return unhealthy() is None and _take_token()
 
 
 def kubectl(*words: str, timeout: float = 60, stdin: str | None = None) -> str:
@@ -89,7 +94,7 @@ def unhealthy() -> str | None:
             return f"{name} is not Ready"
         if name not in renewed or renewed[name] < started[name] or (now - renewed[name]).total_seconds() > 40:
             return f"the kubelet of {name} has not renewed its lease"
-    return _workloads_missing(started) or registry_silent()
+    return _workloads_missing(started) or registry_silent() or gitea_silent()
 
 
 def _workloads_missing(started: dict[str, datetime.datetime]) -> str | None:
@@ -104,9 +109,8 @@ def _workloads_missing(started: dict[str, datetime.datetime]) -> str | None:
             there.add((namespace, f"daemonset/{name}"))
     for namespace, name in sorted(_WORKLOADS - there):
         return f"{namespace} {name} is not available"
-    system = {namespace for namespace, _name in _WORKLOADS}
     for item in items:
-        if item["kind"] != "Pod" or item["metadata"]["namespace"] not in system:
+        if item["kind"] != "Pod" or not _is_ours(item["metadata"]["namespace"], item["metadata"]["name"]):
             continue
         for container in item.get("status", {}).get("containerStatuses", []):
             since = container.get("state", {}).get("running", {}).get("startedAt")
@@ -115,6 +119,12 @@ def _workloads_missing(started: dict[str, datetime.datetime]) -> str | None:
             if since is None or not container["ready"] or _time(since) < node:
                 return f"pod {item['metadata']['name']} is not ready"
     return None
+
+
+def _is_ours(namespace: str, pod: str) -> bool:
+    """Whether a pod is part of the lab: what else runs beside it may be broken, and the lab is up."""
+    names = [name.partition("/")[2] for place, name in _WORKLOADS if place == namespace]
+    return namespace == "kube-system" or any(pod.startswith(f"{name}-") for name in names)
 
 
 def _ensure_registry() -> None:
@@ -126,8 +136,17 @@ def _ensure_registry() -> None:
 
 def registry_silent() -> str | None:
     """None when node-1's registry answers."""
-    argv = ["curl", "--silent", "--fail", "--max-time", "5", f"http://{REGISTRY}/v2/"]
-    return None if attempt(argv, timeout=10).returncode == 0 else "the registry does not answer on /v2/"
+    return None if _answers(f"http://{REGISTRY}/v2/") else "the registry does not answer on /v2/"
+
+
+def gitea_silent() -> str | None:
+    """None when Gitea answers where its users find it."""
+    return None if _answers(f"{GITEA}/api/healthz") else f"Gitea does not answer on {GITEA}"
+
+
+def _answers(url: str) -> bool:
+    argv = ["curl", "--silent", "--output", "/dev/null", "--fail", "--max-time", "5", url]
+    return attempt(argv, timeout=10).returncode == 0
 
 
 def _init() -> None:
@@ -248,16 +267,16 @@ def _route_pods() -> None:
         on(name, "systemctl", "restart", "lumen-network")
 
 
-def _apply_additions() -> None:
-    manifest = _manifest("rollouts-manifests/install.yaml")
-    image = next(image for image in IMAGES if image.name == "argo-rollouts")
-    # As published it says :latest and Always, and has no Namespace.
-    manifest = manifest.replace("quay.io/argoproj/argo-rollouts:latest", image.reference())
-    manifest = manifest.replace("imagePullPolicy: Always", "imagePullPolicy: IfNotPresent")
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "argo-rollouts"}}
-    kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(namespace))
-    _apply(manifest, "-n", "argo-rollouts")
-    _apply(_manifest("prometheus"))
+def _take_token() -> bool:
+    """The token of Gitea's admin into .lab/gitea/token; False when Gitea has not got all that the lab puts there."""
+    argv = ["get", "secret", "gitea-admin", "--namespace=gitea", "--ignore-not-found", "--output=json"]
+    secret = json.loads(kubectl(*argv) or "{}")
+    if "lumen.airgap/complete" not in secret.get("metadata", {}).get("labels", {}):
+        return False
+    token = base64.b64decode(secret["data"]["token"]).decode()
+    if not GITEA_TOKEN.exists() or GITEA_TOKEN.read_text() != token:
+        write_atomically(GITEA_TOKEN, token, mode=0o600)
+    return True
 
 
 def _what_is_wrong() -> str:

@@ -10,6 +10,7 @@ mmdebstrap reads the machine's own package sources, so no mirror is named here.
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from pathlib import Path
 
@@ -27,8 +28,12 @@ BASES: dict[str, tuple[str, ...]] = {
     ),
     "net": ("iptables", "ipset", "conntrack", "iproute2", "kmod", "ca-certificates"),
     "prometheus": ("prometheus",),
-    "builder": ("git", "ca-certificates"),
+    "redis": ("redis-server",),
+    "git": ("git", "ca-certificates", "gpg", "tini"),
+    "builder": ("git", "ca-certificates", "python3", "python3-ruamel.yaml"),
 }
+# Several images with one base are built at the same time.
+_LOCKS = {name: threading.Lock() for name in BASES}
 _SUITE = "bookworm"
 _OPTIONS = (
     "--variant=minbase",
@@ -45,9 +50,9 @@ def base_image(name: str) -> str:
     packages = BASES[name]
     digest = hashlib.sha256("\0".join((_SUITE, *_OPTIONS, *packages)).encode()).hexdigest()[:12]
     reference = f"lumen-airgap/{name}-base:{digest}"
-    if attempt([DOCKER, "image", "inspect", reference]).returncode == 0:
-        return reference
-    docker("import", str(_rootfs(name, digest)), reference, timeout=300)
+    with _LOCKS[name]:
+        if attempt([DOCKER, "image", "inspect", reference]).returncode != 0:
+            docker("import", str(_rootfs(name, digest)), reference, timeout=300)
     return reference
 
 

@@ -30,6 +30,7 @@ def screen() -> str:
     lines.append(_pods())
     lines += [
         f"API server  {cluster.API}  (KUBECONFIG={cluster.KUBECONFIG.relative_to(ROOT)})",
+        f"Gitea       {cluster.GITEA}  (the admin's token: {cluster.GITEA_TOKEN.relative_to(ROOT)})",
         f"registry    http://{host.REGISTRY}/v2/_catalog",
         "Prometheus  kubectl get --raw "
         "'/api/v1/namespaces/monitoring/services/kube-prometheus-stack-prometheus:9090/proxy/api/v1/query?query=up'",

@@ -107,3 +107,42 @@ PROGRESS_OPTIONS: dict[str, Any] = {
     "progress_path": {"type": "path"},
     "quiet": {"type": "bool", "default": False},
 }
+
+#: Fragment ``lumen.airgap.gitea``.
+GITEA_OPTIONS: dict[str, Any] = {
+    "gitea": {
+        "type": "dict",
+        "required": True,
+        "options": {
+            "url": {"type": "str", "required": True},
+            "token": {"type": "str", "no_log": True},
+            "username": {"type": "str"},
+            "password": {"type": "str", "no_log": True},
+            "ca_path": {"type": "path"},
+            "validate_certs": {"type": "bool", "default": True},
+            "timeout": {"type": "float", "default": 10.0},
+        },
+        "mutually_exclusive": [("token", "password")],
+        "required_one_of": [("token", "password")],
+        "required_by": {"password": ["username"]},
+    },
+}
+
+#: The ranges of GITEA_OPTIONS.
+GITEA_RANGES = {"gitea.timeout": SECONDS}
+
+
+def _trivy_gate(schema: int) -> dict[str, Any]:
+    return {
+        "warn_days": {"type": "float", "default": 30.0},
+        "fail_days": {"type": "float", "default": 90.0},
+        "schema": {"type": "int", "default": schema},
+    }
+
+
+#: Fragment ``lumen.airgap.trivy``: Trivy's cache, and how old a database in it may be.
+TRIVY_OPTIONS: dict[str, Any] = {
+    "cache_path": {"type": "path", "default": "/var/cache/trivy"},
+    "db": {"type": "dict", "apply_defaults": True, "options": _trivy_gate(2)},
+    "java_db": {"type": "dict", "options": _trivy_gate(1)},
+}

@@ -57,6 +57,9 @@ class Container(NamedTuple):
     labels: dict[str, str]
     memory: int | None = None  # bytes, no limit when None
     cpus: float | None = None  # CPUs' worth of time, no limit when None
+    network: str | None = None  # none, host or the name of a network; Docker's own when None
+    user: str | None = None  # the image's own when None
+    directory: str | None = None  # that the command runs in; the image's own when None
 
 
 class Execution(NamedTuple):
@@ -143,6 +146,14 @@ class Docker:
             raise DockerError(f"the Docker daemon at {self.url} went away: {error}") from error
 
     @_translated
+    def pull(self, reference: str, login: tuple[str, str] | None = None) -> None:
+        """Pull an image by ``host/repository:tag`` or ``@digest``; raises DockerError with Docker's words."""
+        proof = {"auth_config": {"username": login[0], "password": login[1]}} if login else {}
+        for line in self._client.pull(reference, stream=True, decode=True, **proof):
+            if line.get("error"):
+                raise DockerError(f"Docker could not pull {reference}: {line['error']}{_push_advice(line['error'])}")
+
+    @_translated
     def tag(self, image: str, repository: str, tag: str) -> None:
         """Name an image ``repository:tag``; ``repository`` includes the registry's host."""
         self._client.tag(image, repository, tag, force=True)
@@ -173,6 +184,7 @@ class Docker:
             restart_policy={"Name": container.restart_policy},
             mem_limit=container.memory,
             nano_cpus=None if container.cpus is None else nano_cpus(container.cpus),
+            network_mode=container.network,
         )
         client.create_container(
             image=container.image,
@@ -182,6 +194,8 @@ class Docker:
             ports=[(inside, "tcp") for inside in container.ports],
             labels=container.labels,
             host_config=host,
+            user=container.user,
+            working_dir=container.directory,
         )
 
     @_translated
@@ -203,6 +217,12 @@ class Docker:
     def remove(self, name: str) -> None:
         """Remove a container, running or not; its bind mounts stay."""
         self._client.remove_container(name, force=True)
+
+    @_translated
+    def ended(self, label: str) -> list[str]:
+        """The IDs of the containers with a label that do not run any more."""
+        found = self._client.containers(all=True, filters={"label": [label], "status": ["created", "exited", "dead"]})
+        return [str(container["Id"]) for container in found]
 
     @_translated
     def logs(self, name: str, lines: int) -> list[str]:

@@ -30,6 +30,9 @@ class FakeDockerClient:
         self.failures: dict[str, Exception] = {}
         self.push_lines: list[dict[str, Any]] | None = None
         self.log = b""
+        self.pullable: set[str] = set()
+        # Called when a container starts, with what it was made of: (command, mounts, environment, network).
+        self.on_start: Callable[[dict[str, Any]], None] = lambda container: None
         # What a command in a container writes and how it ends: (stdout, stderr, exit code), or an exception.
         self.on_execute: Callable[[list[str]], tuple[bytes, bytes, int]] = lambda argv: (b"", b"", 0)
         self._executions: list[tuple[list[str], int | None]] = []
@@ -66,6 +69,17 @@ class FakeDockerClient:
         for name in self.archives[file.name]:
             self.build(name, [name.encode()])
             yield {"stream": f"Loaded image: {name}\n"}
+
+    def pull(
+        self, reference: str, stream: bool, decode: bool, auth_config: dict[str, str] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        self._changes("pull")
+        self.auth_config = auth_config
+        if reference not in self.pullable:
+            yield {"error": f"manifest for {reference} not found: manifest unknown"}
+            return
+        self.build(reference, [reference.encode()])
+        yield {"status": "Download complete", "id": "abc"}
 
     def tag(self, image: str, repository: str, tag: str, force: bool) -> None:
         self._changes("tag")
@@ -131,11 +145,15 @@ class FakeDockerClient:
             ],
             "State": {"Status": "created", "ExitCode": 0},
             "environment": spec["environment"],
+            "network": host.get("network_mode"),
+            "user": spec.get("user"),
+            "directory": spec.get("working_dir"),
         }
 
     def start(self, name: str) -> None:
         self._changes("start")
         self.containers_by_name[name]["State"] = {"Status": "running", "ExitCode": 0, "StartedAt": "now"}
+        self.on_start(self.containers_by_name[name])
 
     def unpause(self, name: str) -> None:
         self._changes("unpause")
@@ -169,7 +187,15 @@ class FakeDockerClient:
     def exec_inspect(self, identity: str) -> dict[str, Any]:
         return {"Running": False, "ExitCode": self._executions[int(identity)][1]}
 
-    def containers(self) -> list[dict[str, Any]]:
+    def containers(self, all: bool = False, filters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        if filters is not None:
+            return [
+                {"Id": name}
+                for name, container in self.containers_by_name.items()
+                if all
+                and container["State"]["Status"] in filters["status"]
+                and set(filters["label"]) <= {f"{key}={value}" for key, value in container["Config"]["Labels"].items()}
+            ]
         return [
             {
                 "Names": [f"/{name}"],

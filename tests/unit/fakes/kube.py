@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds import (
+    ADMISSION_POLICY,
+    ADMISSION_POLICY_BINDING,
     CLUSTER_ANALYSIS_TEMPLATE,
     CUSTOM_RESOURCE_DEFINITION,
     DEPLOYMENT,
@@ -25,6 +27,7 @@ from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds i
     REPLICA_SET,
     ROLLOUT,
     SERVICE,
+    SERVICE_ACCOUNT,
     Kind,
 )
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import (
@@ -35,6 +38,9 @@ from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session
     Listing,
     NotFound,
 )
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.transport import Trust
+from ansible_collections.lumen.airgap.tests.unit.fakes.clock import EPOCH
+from ansible_collections.lumen.airgap.tests.unit.fakes.tokens import token
 
 Key = tuple[Kind, str | None, str]
 
@@ -46,6 +52,8 @@ CLUSTER_SCOPED = {
     NAMESPACE,
     Kind("rbac.authorization.k8s.io/v1", "ClusterRole"),
     Kind("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
+    ADMISSION_POLICY,
+    ADMISSION_POLICY_BINDING,
 }
 
 
@@ -88,6 +96,11 @@ class FakeSession:
         self.namespaces: set[str] | None = None
         #: Answers ``service_proxy``: (namespace, service, port, path, query) -> body; may raise.
         self.proxy: Callable[..., bytes] = _no_service
+        #: Answers ``ask``: the object -> the object with its status; may raise.
+        self.answer: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+        #: Answers ``request_token``: (user, uid of the ServiceAccount, seconds) -> token.
+        self.issue: Callable[[str, str, float], str] = lambda user, uid, seconds: token(user, uid, EPOCH + seconds)
+        self.trust = Trust()
         self._objects: dict[Key, dict[str, Any]] = {}
         self._events: list[tuple[int, Key, Event]] = []
         self._failures: dict[str, list[BaseException]] = defaultdict(list)
@@ -300,6 +313,15 @@ class FakeSession:
     ) -> bytes:
         self._call("service_proxy", None, namespace, service)
         return self.proxy(namespace, service, port, path, dict(query or {}))
+
+    def ask(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        self._call("ask", Kind.of(body), None, "")
+        return self.answer(body)
+
+    def request_token(self, account: str, namespace: str, seconds: float) -> str:
+        self._call("request_token", SERVICE_ACCOUNT, namespace, account)
+        there = self._existing("request a token of", SERVICE_ACCOUNT, namespace, account)
+        return self.issue(f"system:serviceaccount:{namespace}:{account}", there["metadata"]["uid"], seconds)
 
     # Inside
 

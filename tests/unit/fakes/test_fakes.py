@@ -31,7 +31,21 @@ def thing(kind: Any = ROLLOUT, name: str = "api", **parts: Any) -> dict[str, Any
 
 @pytest.mark.parametrize(
     "name",
-    ["get", "find", "list", "create", "replace", "patch", "apply", "delete", "namespaced", "watch", "service_proxy"],
+    [
+        "get",
+        "find",
+        "list",
+        "create",
+        "replace",
+        "patch",
+        "apply",
+        "delete",
+        "namespaced",
+        "watch",
+        "service_proxy",
+        "ask",
+        "request_token",
+    ],
 )
 def test_signatures_are_those_of_the_real_session(name: str) -> None:
     real = inspect.signature(getattr(Session, name)).parameters

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import subprocess
@@ -16,11 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "lab"))
 
-from driver import build, host, images, nodes, paths, report, shell  # noqa: E402
+from driver import build, cluster, host, images, nodes, paths, report, shell  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -148,14 +150,120 @@ def test_every_image_is_made_of_programs_in_the_table() -> None:
 
 
 def test_the_content_of_the_lab_is_named_by_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "build" / "__pycache__").mkdir(parents=True)
-    monkeypatch.setattr(paths, "LAB", tmp_path)
-    (tmp_path / "build" / "go.mod").write_text("1")
+    folder = tmp_path / "lab" / "build"
+    (folder / "__pycache__").mkdir(parents=True)
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    (folder / "go.mod").write_text("1")
     before = paths.content_hash()
-    (tmp_path / "build" / "__pycache__" / "build.pyc").write_text("1")
+    (folder / "__pycache__" / "build.pyc").write_text("1")
     assert paths.content_hash() == before
-    (tmp_path / "build" / "go.mod").write_text("2")
+    (folder / "go.mod").write_text("2")
     assert paths.content_hash() != before
+
+
+@pytest.mark.parametrize("name", paths.CONTENT)
+def test_what_the_lab_is_made_of_is_there(name: str) -> None:
+    assert (ROOT / name).exists()
+
+
+def test_tags_and_c_are_part_of_a_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls: list[tuple[list[str], dict[str, str]]] = []
+    monkeypatch.setattr(build, "run", lambda argv, env, **_rest: calls.append((argv, env)))
+    monkeypatch.setattr(build, "_go_version", lambda: "go1")
+    plain = build.Program("gitea", "gitea", "code.gitea.io/gitea", "main.Version={number}")
+    special = build.Program("gitea", "gitea", "code.gitea.io/gitea", "main.Version={number}", "sqlite x", cgo=True)
+    for row in (plain, special):
+        row.make(tmp_path)
+    (argv, env), (special_argv, special_env) = calls
+    assert (env["CGO_ENABLED"], special_env["CGO_ENABLED"]) == ("0", "1")
+    assert special_argv[special_argv.index("-tags") + 1] == "sqlite x"
+    assert argv[argv.index("-ldflags") + 1] == "-s -w -X main.Version=" + build.version_of("gitea")[1:]
+    assert plain.recipe() != special.recipe()
+
+
+def test_folders_of_a_module_are_taken_and_can_be_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tmp_path / "module"
+    (module / "templates").mkdir(parents=True)
+    (module / "templates" / "home.tmpl").write_text("1")
+    (module / "templates").chmod(0o555)
+    (module / "VERSION").write_text("2")
+    monkeypatch.setattr(build, "module_dir", lambda _component: module)
+    target = tmp_path / "target"
+    target.mkdir()
+    build.Files("static", "gitea", "templates VERSION").make(target)
+    assert (target / "templates" / "home.tmpl").read_text() == "1"
+    assert (target / "VERSION").read_text() == "2"
+    assert (target / "templates").stat().st_mode & 0o200
+    with pytest.raises(report.LabError, match="gitea has no file options"):
+        build.Files("static", "gitea", "options").make(target)
+
+
+def test_the_application_starts_with_the_version_of_the_inventory() -> None:
+    settings = yaml.safe_load((ROOT / "inventories" / "lab" / "group_vars" / "all.yml").read_text())
+    assert settings["lab_first_version"] == images.FIRST_VERSION
+
+
+def test_the_first_version_is_the_same_commit_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_AUTHOR_NAME", "somebody")
+    commit = images.first_commit()
+    assert len(commit) == 40
+    monkeypatch.setenv("GIT_AUTHOR_NAME", "somebody else")
+    assert images.first_commit() == commit
+
+
+def test_the_manifests_of_the_lab_name_images_of_its_bundle() -> None:
+    titles = {image.reference() for image in images.IMAGES}
+    documents = [
+        document
+        for path in (paths.LAB / "manifests").rglob("*.yaml")
+        for document in yaml.safe_load_all(path.read_text())
+    ]
+    named = {
+        container["image"]
+        for document in documents
+        if document["kind"] in ("Deployment", "DaemonSet")
+        for container in document["spec"]["template"]["spec"]["containers"]
+    }
+    assert f"{host.REGISTRY}/gitea:{build.version_of('gitea')[1:]}" in named
+    assert named <= titles
+
+
+def test_a_site_bundles_every_image_that_has_a_dockerfile() -> None:
+    listed = yaml.safe_load((ROOT / "inventories" / "airgap" / "bundle.yml").read_text())["images"]
+    assert [(image["daemon"], image.get("name", image["daemon"])) for image in listed] == [
+        (image.site_name(), image.title()) for image in images.SITE_IMAGES
+    ]
+
+
+@pytest.mark.parametrize(
+    ("namespace", "pod", "ours"),
+    [
+        ("kube-system", "etcd-node-1", True),
+        ("gitea", "gitea-7d9c5b7f4-abcde", True),
+        ("gitea", "act-runner-5d7f-abcde", False),
+        ("lumen", "lumen-api-5d7f-abcde", False),
+    ],
+)
+def test_only_pods_of_the_lab_itself_make_it_live(namespace: str, pod: str, ours: bool) -> None:
+    assert cluster._is_ours(namespace, pod) is ours
+
+
+@pytest.mark.parametrize(
+    ("labels", "found"), [({"lumen.airgap/complete": "true"}, True), ({}, False)], ids=["complete", "cut off"]
+)
+def test_a_clone_takes_the_token_of_a_complete_gitea(
+    labels: dict[str, str], found: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = {"metadata": {"labels": labels}, "data": {"token": base64.b64encode(b"t0ken").decode()}}
+    path = tmp_path / "gitea" / "token"
+    monkeypatch.setattr(cluster, "GITEA_TOKEN", path)
+    monkeypatch.setattr(cluster, "kubectl", lambda *_words: json.dumps(secret))
+    assert cluster._take_token() is found
+    assert path.exists() is found
+    if found:
+        assert (path.read_text(), path.stat().st_mode & 0o777) == ("t0ken", 0o600)
+    monkeypatch.setattr(cluster, "kubectl", lambda *_words: "")
+    assert cluster._take_token() is False
 
 
 def test_a_wait_ends_at_its_deadline_with_what_it_saw_last(monkeypatch: pytest.MonkeyPatch) -> None:

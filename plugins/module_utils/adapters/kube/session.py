@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from .errors import BY_STATUS, Conflict, Forbidden, Gone, Invalid, KubeError, NotFound, Unreachable
-from .kinds import Kind
-from .transport import LineStream, Response, Transport, TransportFailure
+from .kinds import SERVICE_ACCOUNT, Kind
+from .transport import LineStream, Response, Transport, TransportFailure, Trust
 
 __all__ = [
     "Conflict",
@@ -101,6 +101,11 @@ class Session:
     def server(self) -> str:
         """The API server's address."""
         return self._transport.server
+
+    @property
+    def trust(self) -> Trust:
+        """How the API server proves that it is the right one."""
+        return self._transport.trust
 
     def get(self, kind: Kind, name: str, namespace: str | None = None) -> dict[str, Any]:
         """One object. Raises ``NotFound``, also when the cluster does not know the kind."""
@@ -264,6 +269,22 @@ class Session:
                 raise error
             raise KubeError(error.message, error.status, error.reason, error.body, **error.details)
         return answer.body
+
+    def ask(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """A question in the form of an object (a review), which is not kept. The object with its answer."""
+        kind = Kind.of(body)
+        return self._json("ask", kind.kind, "POST", self._path(kind, None, None), body=body)
+
+    def request_token(self, account: str, namespace: str, seconds: float) -> str:
+        """A new token of a ServiceAccount for about this long. The API server may make it shorter or longer."""
+        subject = _subject(SERVICE_ACCOUNT, account, namespace)
+        body = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"expirationSeconds": int(seconds)},
+        }
+        path = self._path(SERVICE_ACCOUNT, account, namespace) + "/token"
+        return str(self._json("request a token of", subject, "POST", path, body=body)["status"]["token"])
 
     def _object(
         self,

@@ -34,6 +34,14 @@ class Response(NamedTuple):
     body: bytes
 
 
+class Trust(NamedTuple):
+    """How the server is known to be the right one. ``ca`` is PEM text, empty for the machine's own authorities."""
+
+    ca: str = ""
+    verify: bool = True
+    server_name: str = ""
+
+
 class LineStream:
     """The lines of an endless answer. ``close`` from another thread ends the iteration at once."""
 
@@ -66,9 +74,15 @@ class Transport:
     """Connections to ``server``, pooled and usable from several threads."""
 
     def __init__(
-        self, configuration: Any, pool: Any, failures: tuple[type[BaseException], ...], origin: str = ""
+        self,
+        configuration: Any,
+        pool: Any,
+        failures: tuple[type[BaseException], ...],
+        origin: str = "",
+        trust: Trust | None = None,
     ) -> None:
         self.server: str = configuration.host
+        self.trust = trust or Trust()
         self._origin = origin
         self._configuration = configuration
         self._pool = pool
@@ -100,6 +114,7 @@ class Transport:
                 path, context, client_configuration=configuration, persist_config=False, temp_file_path=scratch
             )
             rest = RESTClientObject(configuration)
+            trust = _trust(configuration)
             if configuration.host.startswith("https"):
                 _load_tls_once(rest.pool_manager.connection_pool_kw, configuration)
         except (ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
@@ -107,7 +122,7 @@ class Transport:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         origin = f"kubeconfig {path}, context {context or _current_context(path)}"
-        return cls(configuration, rest.pool_manager, (urllib3.exceptions.HTTPError, OSError), origin)
+        return cls(configuration, rest.pool_manager, (urllib3.exceptions.HTTPError, OSError), origin, trust)
 
     def request(
         self,
@@ -196,6 +211,15 @@ def _current_context(path: str) -> str:
 
 def _in_context(context: str | None) -> str:
     return f" (context {context})" if context else ""
+
+
+def _trust(configuration: Any) -> Trust:
+    ca = configuration.ca_cert_data or ""
+    if not ca and configuration.ssl_ca_cert:
+        with open(configuration.ssl_ca_cert, encoding="ascii") as file:
+            ca = file.read()
+    text = ca.decode("ascii") if isinstance(ca, bytes) else ca
+    return Trust(text, bool(configuration.verify_ssl), configuration.tls_server_name or "")
 
 
 def _load_tls_once(pool_options: dict[str, Any], configuration: Any) -> None:

@@ -2,421 +2,348 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Namespaces, Pods and NetworkPolicies as they stand in YAML, read into what decides about traffic.
+"""Namespace, Pod and NetworkPolicy objects read into plain values, and refused where the API server would refuse them.
 
-What the API server would refuse is refused, with the object and the field that is wrong, and so is an unknown field
-of a policy: a misspelt ``from`` would open the rule to everybody. Null is absent, as in Kubernetes.
+The rules are those of networking.k8s.io/v1 (Kubernetes, pkg/apis/networking/validation).
 """
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .intervals import Intervals, Range, address_number, block_range, without
-
 PROTOCOLS = ("TCP", "UDP", "SCTP")
+#: The label that every namespace has.
 NAME_LABEL = "kubernetes.io/metadata.name"
-INGRESS, EGRESS = "Ingress", "Egress"
-DEFAULT_NAMESPACE = "default"
 
-_GROUPS = {"Namespace": "v1", "Pod": "v1", "NetworkPolicy": "networking.k8s.io/v1"}
-_PEERS = {INGRESS: "from", EGRESS: "to"}
-_LAST_PORT = 65535
-_SHOWN = 60
-
-_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_SUBDOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_LABEL_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
-_PORT_NAME = re.compile(r"(?=.{1,15}\Z)(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*")
-
-Object = Mapping[str, Any]
-Labels = dict[str, str]
+_LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?\Z")
+_LABEL_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?\Z")
+_LABEL_PREFIX = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*\Z")
+_PORT_NAME = re.compile(r"(?=.{1,15}\Z)(?=.*[a-z])[a-z0-9]+(?:-[a-z0-9]+)*\Z")
+_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
 
 
 class NetpolError(Exception):
-    """An object, or an endpoint of a flow, that nothing can be decided with: which, and what is wrong with it."""
+    """An object, or what is asked about it, is not valid; the text says which and why."""
 
 
 class Requirement(NamedTuple):
-    """One requirement of a label selector; a ``matchLabels`` entry is In with one value."""
+    """One condition of a selector; all of them have to hold."""
 
     key: str
     operator: str
-    values: frozenset[str]
+    values: tuple[str, ...]
 
 
 Selector = tuple[Requirement, ...]
+"""Without requirements it selects everything."""
+
+
+class Address(NamedTuple):
+    """An address as a number, with the version of IP it belongs to."""
+
+    version: int
+    value: int
+
+
+class Block(NamedTuple):
+    """A range of addresses of one version without the ranges in ``but``: (first, last) each, both included."""
+
+    version: int
+    first: int
+    last: int
+    but: tuple[tuple[int, int], ...]
+
+    def has(self, address: Address) -> bool:
+        """Whether the address is in it; one of the other version never is."""
+        value = address.value
+        if address.version != self.version or not self.first <= value <= self.last:
+            return False
+        return not any(first <= value <= last for first, last in self.but)
 
 
 class Peer(NamedTuple):
-    """A peer by selectors. Without one for namespaces, the policy's own is meant."""
+    """Either a block, or pods: of the policy's own namespace when there is no selector of namespaces."""
 
-    pods: Selector
+    block: Block | None
     namespaces: Selector | None
+    pods: Selector | None
 
 
-class PortSet(NamedTuple):
-    """What a rule names of one protocol."""
+class PortRange(NamedTuple):
+    """``first`` is a number, a name, or None for all ports of the protocol."""
 
-    numbers: Intervals
-    names: frozenset[str]
+    protocol: str
+    first: int | str | None
+    last: int
 
 
 class Rule(NamedTuple):
-    """Whom one rule lets through, and to which ports."""
+    """None: no limit."""
 
     peers: tuple[Peer, ...] | None
-    """None when everybody is meant, outside addresses too."""
-    blocks: Intervals
-    """Addresses of its ipBlocks; what they except is left out."""
-    ports: dict[str, PortSet] | None
-    """By protocol; None when all ports of every protocol are meant."""
+    ports: tuple[PortRange, ...] | None
 
 
 class Policy(NamedTuple):
-    """A NetworkPolicy. A direction that it does not isolate is not in ``rules``."""
+    """``ingress`` and ``egress`` are None where the policy does not isolate in that direction."""
 
     namespace: str
     name: str
-    selector: Selector
-    rules: dict[str, tuple[Rule, ...]]
+    pods: Selector
+    ingress: tuple[Rule, ...] | None
+    egress: tuple[Rule, ...] | None
 
 
 class Pod(NamedTuple):
-    """A Pod with the number of its address, and its container ports that have a name."""
+    """``ports`` are the named ones: (name, protocol, number)."""
 
     namespace: str
     name: str
-    labels: Labels
-    address: int | None
+    labels: Mapping[str, str]
+    address: Address | None
     ports: frozenset[tuple[str, str, int]]
-    """Name, protocol, number."""
 
 
-class Objects(NamedTuple):
-    """Everything that decides: labels of namespaces by their name, pods, policies."""
+class Namespace(NamedTuple):
+    """With the label of its name."""
 
-    namespaces: dict[str, Labels]
-    pods: list[Pod]
-    policies: list[Policy]
+    name: str
+    labels: Mapping[str, str]
 
 
-def read_objects(objects: Iterable[Object]) -> Objects:
-    """Namespaces, Pods and NetworkPolicies among the objects. Raises NetpolError."""
-    found = Objects({}, [], [])
-    seen: set[tuple[str, str, str]] = set()
-    for place, each in enumerate(objects):
-        field = Field(f"object {place + 1}", "", each)
-        kind = field.mapping()["kind"].text()
-        if _is_ours(kind, field):
-            metadata = field.mapping()["metadata"].mapping()
-            name = metadata["name"].matching(_DNS_LABEL if kind == "Namespace" else _SUBDOMAIN, "a name")
-            namespace = "" if kind == "Namespace" else _namespace(metadata["namespace"])
-            where = f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}"
-            if (kind, namespace, name) in seen:
-                raise NetpolError(f"{where} is given twice")
-            seen.add((kind, namespace, name))
-            _read(found, kind, namespace, name, Field(where, "", each))
-    for pod in found.pods:
-        found.namespaces.setdefault(pod.namespace, {NAME_LABEL: pod.namespace})
+def read_object(obj: Any, number: int) -> Namespace | Pod | Policy | None:
+    """Read one object, the ``number``-th; None for another kind. Raises ``NetpolError``."""
+    body = _mapping(obj, f"object {number}")
+    wanted = _READERS.get(str(body.get("kind")))
+    if wanted is None or body.get("apiVersion", wanted[0]) != wanted[0]:
+        return None
+    meta = _mapping(body.get("metadata"), f"{body['kind']}: metadata")
+    name = meta.get("name")
+    namespace = meta.get("namespace") or "default"
+    if not isinstance(name, str) or not name or not isinstance(namespace, str):
+        raise NetpolError(f"{body['kind']}: metadata needs a name, and a namespace of text")
+    title = f"{body['kind']} {name}" if body["kind"] == "Namespace" else f"{body['kind']} {namespace}/{name}"
+    try:
+        found: Namespace | Pod | Policy = wanted[1](body, meta, namespace, name)
+    except NetpolError as error:
+        raise NetpolError(f"{title}: {error}") from None
     return found
 
 
-def _is_ours(kind: str, field: Field) -> bool:
-    """Whether the object has a kind of ours; NetworkPolicies of other API groups are another kind."""
-    if kind not in _GROUPS:
-        return False
-    version = field.mapping()["apiVersion"]
-    if version.value is None or version.text() == _GROUPS[kind]:
-        return True
-    if version.text().rpartition("/")[0] == _GROUPS[kind].rpartition("/")[0]:
-        raise version.wrong(_GROUPS[kind])
-    return False
+def _namespace(body: Mapping[str, Any], meta: Mapping[str, Any], _namespace: str, name: str) -> Namespace:
+    return Namespace(name, {NAME_LABEL: name, **_labels(meta.get("labels"), "metadata.labels")})
 
 
-def _namespace(field: Field) -> str:
-    return DEFAULT_NAMESPACE if field.value in (None, "") else field.matching(_DNS_LABEL, "the name of a namespace")
+def _pod(body: Mapping[str, Any], meta: Mapping[str, Any], namespace: str, name: str) -> Pod:
+    status = _mapping(body.get("status") or {}, "status")
+    ip = status.get("podIP")
+    address = read_address(ip, "status.podIP") if ip else None
+    spec = _mapping(body.get("spec") or {}, "spec")
+    ports = set()
+    for number, container in enumerate(_list(spec.get("containers"), "spec.containers")):
+        where = f"spec.containers[{number}]"
+        for index, port in enumerate(_list(_mapping(container, where).get("ports"), f"{where}.ports")):
+            entry = _mapping(port, f"{where}.ports[{index}]")
+            named = entry.get("name")
+            if named is None or named == "":
+                continue
+            if not isinstance(named, str):
+                raise NetpolError(f"{where}.ports[{index}].name is no text")
+            protocol = _protocol(entry.get("protocol"), f"{where}.ports[{index}]")
+            ports.add((named, protocol, _number(entry.get("containerPort"), f"{where}.ports[{index}].containerPort")))
+    return Pod(namespace, name, _labels(meta.get("labels"), "metadata.labels"), address, frozenset(ports))
 
 
-def _read(found: Objects, kind: str, namespace: str, name: str, field: Field) -> None:
-    if kind == "Namespace":
-        found.namespaces[name] = {NAME_LABEL: name, **_labels(field.mapping()["metadata"].mapping()["labels"])}
-    elif kind == "Pod":
-        found.pods.append(_pod(namespace, name, field))
-    else:
-        found.policies.append(_policy(namespace, name, field.mapping()["spec"]))
-
-
-# --- fields -------------------------------------------------------------------------------------------------------
-
-
-class Field:
-    """A value, and where it stands: its object, and its path in it."""
-
-    __slots__ = ("path", "value", "where")
-
-    def __init__(self, where: str, path: str, value: Any) -> None:
-        self.where = where
-        self.path = path
-        self.value = value
-
-    def wrong(self, wanted: str) -> NetpolError:
-        """The error that says what should be here."""
-        return self.error(f"must be {wanted}, not {shown(self.value)}")
-
-    def error(self, problem: str) -> NetpolError:
-        return NetpolError(f"{self.where}: {self.path} {problem}" if self.path else f"{self.where} {problem}")
-
-    def mapping(self, known: frozenset[str] | None = None) -> Fields:
-        """The fields of a mapping; others than the known ones are refused."""
-        value = {} if self.value is None else self.value
-        if not isinstance(value, Mapping):
-            raise self.wrong("a mapping")
-        if known is not None:
-            for key in value:
-                if key not in known:
-                    raise self.error(f"has an unknown field: {shown(key)}")
-        return Fields(self, value)
-
-    def items(self) -> Iterator[Field]:
-        """The entries of a list."""
-        if self.value is None:
-            return
-        if not isinstance(self.value, (list, tuple)):
-            raise self.wrong("a list")
-        for place, value in enumerate(self.value):
-            yield Field(self.where, f"{self.path}[{place}]", value)
-
-    def text(self) -> str:
-        if not isinstance(self.value, str):
-            raise self.wrong("a string")
-        return self.value
-
-    def matching(self, pattern: re.Pattern[str], wanted: str) -> str:
-        if not (isinstance(self.value, str) and pattern.fullmatch(self.value)):
-            raise self.wrong(wanted)
-        return self.value
-
-    def one_of(self, choices: tuple[str, ...]) -> str:
-        if not (isinstance(self.value, str) and self.value in choices):
-            raise self.wrong(" or ".join(choices))
-        return self.value
-
-    def port(self) -> int:
-        if not is_port(self.value):
-            raise self.wrong(f"a port number from 1 to {_LAST_PORT}")
-        number: int = self.value
-        return number
-
-
-class Fields:
-    """The fields of a mapping, each with its path."""
-
-    __slots__ = ("field", "values")
-
-    def __init__(self, field: Field, values: Mapping[str, Any]) -> None:
-        self.field = field
-        self.values = values
-
-    def __getitem__(self, key: str) -> Field:
-        path = f"{self.field.path}.{key}" if self.field.path else key
-        return Field(self.field.where, path, self.values.get(key))
-
-
-def is_port(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _LAST_PORT
-
-
-def shown(value: Any) -> str:
-    """A value for a message; what nests, or is long, is not shown in full."""
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, (list, tuple)):
-        return "a list"
-    if isinstance(value, int) and value.bit_length() > 64:
-        return "a huge number"
-    if value is None:
-        return "nothing"
-    text = repr(value[:_SHOWN] if isinstance(value, (str, bytes)) else value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-
-
-# --- labels and selectors -----------------------------------------------------------------------------------------
-
-
-def _is_label_key(key: Any) -> bool:
-    if not isinstance(key, str):
-        return False
-    prefix, slash, name = key.rpartition("/")
-    return bool(_LABEL_NAME.fullmatch(name)) and (not slash or bool(_SUBDOMAIN.fullmatch(prefix)))
-
-
-def _is_label_value(value: Any) -> bool:
-    return isinstance(value, str) and (value == "" or bool(_LABEL_NAME.fullmatch(value)))
-
-
-def _labels(field: Field) -> Labels:
-    labels: Labels = {}
-    for key, value in field.mapping().values.items():
-        if not _is_label_key(key):
-            raise field.error(f"has a key that no label can have: {shown(key)}")
-        if not _is_label_value(value):
-            raise Field(field.where, f"{field.path}.{key[:_SHOWN]}", value).wrong("the value of a label")
-        labels[key] = value
-    return labels
-
-
-_SELECTOR = frozenset(("matchLabels", "matchExpressions"))
-_EXPRESSION = frozenset(("key", "operator", "values"))
-
-
-def _selector(field: Field) -> Selector:
-    fields = field.mapping(_SELECTOR)
-    labels = _labels(fields["matchLabels"])
-    return (
-        *(Requirement(key, "In", frozenset((value,))) for key, value in labels.items()),
-        *(_expression(each) for each in fields["matchExpressions"].items()),
-    )
-
-
-def _expression(field: Field) -> Requirement:
-    fields = field.mapping(_EXPRESSION)
-    key = fields["key"]
-    if not _is_label_key(key.value):
-        raise key.wrong("the key of a label")
-    operator = fields["operator"].one_of(("In", "NotIn", "Exists", "DoesNotExist"))
-    values = []
-    for value in fields["values"].items():
-        if not _is_label_value(value.value):
-            raise value.wrong("the value of a label")
-        values.append(value.value)
-    if bool(values) != operator.endswith("In"):
-        raise fields["values"].error(f"must {'' if not values else 'not '}be given with {operator}")
-    return Requirement(key.value, operator, frozenset(values))
-
-
-# --- pods ---------------------------------------------------------------------------------------------------------
-
-
-def _pod(namespace: str, name: str, field: Field) -> Pod:
-    fields = field.mapping()
-    address = fields["status"].mapping()["podIP"]
-    ports = frozenset(
-        named
-        for container in fields["spec"].mapping()["containers"].items()
-        for port in container.mapping()["ports"].items()
-        for named in _container_port(port)
-    )
-    labels = _labels(fields["metadata"].mapping()["labels"])
-    return Pod(namespace, name, labels, None if address.value in (None, "") else _address(address), ports)
-
-
-def _container_port(field: Field) -> Iterator[tuple[str, str, int]]:
-    fields = field.mapping()
-    number = fields["containerPort"].port()
-    protocol = _protocol(fields["protocol"])
-    if fields["name"].value not in (None, ""):
-        yield fields["name"].matching(_PORT_NAME, "the name of a port"), protocol, number
-
-
-def _protocol(field: Field) -> str:
-    return PROTOCOLS[0] if field.value is None else field.one_of(PROTOCOLS)
-
-
-def _address(field: Field) -> int:
-    try:
-        return address_number(field.text())
-    except ValueError:
-        raise field.wrong("an IP address") from None
-
-
-# --- policies -----------------------------------------------------------------------------------------------------
-
-_SPEC = frozenset(("podSelector", "policyTypes", "ingress", "egress"))
-_PEER = frozenset(("podSelector", "namespaceSelector", "ipBlock"))
-_BLOCK = frozenset(("cidr", "except"))
-_PORT = frozenset(("port", "endPort", "protocol"))
-
-
-def _policy(namespace: str, name: str, spec: Field) -> Policy:
-    fields = spec.mapping(_SPEC)
-    rules = {
-        direction: tuple(_rule(each, direction) for each in fields[direction.lower()].items())
-        for direction in (INGRESS, EGRESS)
-    }
-    types = {each.one_of((INGRESS, EGRESS)) for each in fields["policyTypes"].items()}
+def _policy(body: Mapping[str, Any], meta: Mapping[str, Any], namespace: str, name: str) -> Policy:
+    spec = _known(body.get("spec") or {}, "spec", "podSelector", "policyTypes", "ingress", "egress")
+    ingress, egress = (_rules(spec, direction, peers) for direction, peers in (("ingress", "from"), ("egress", "to")))
+    types = _list(spec.get("policyTypes"), "spec.policyTypes")
+    if len(types) > 2:
+        raise NetpolError("spec.policyTypes: there are two, so three are one too many")
+    for each in types:
+        if each not in ("Ingress", "Egress"):
+            raise NetpolError(f"spec.policyTypes: {each!r} is neither Ingress nor Egress")
     if not types:
-        types = {INGRESS, EGRESS} if rules[EGRESS] else {INGRESS}
-    isolated = {direction: rules[direction] for direction in (INGRESS, EGRESS) if direction in types}
-    return Policy(namespace, name, _selector(fields["podSelector"]), isolated)
+        types = ["Ingress", "Egress"] if egress else ["Ingress"]
+    return Policy(
+        namespace,
+        name,
+        _selector(spec.get("podSelector") or {}, "spec.podSelector"),
+        ingress if "Ingress" in types else None,
+        egress if "Egress" in types else None,
+    )
 
 
-def _rule(field: Field, direction: str) -> Rule:
-    fields = field.mapping(frozenset((_PEERS[direction], "ports")))
-    peers: list[Peer] = []
-    ranges: list[Range] = []
-    given = list(fields[_PEERS[direction]].items())
-    for each in given:
-        _peer(each, peers, ranges)
-    return Rule(tuple(peers) if given else None, Intervals(ranges), _ports(fields["ports"]))
+_READERS: dict[str, tuple[str, Any]] = {
+    "Namespace": ("v1", _namespace),
+    "Pod": ("v1", _pod),
+    "NetworkPolicy": ("networking.k8s.io/v1", _policy),
+}
 
 
-def _peer(field: Field, peers: list[Peer], ranges: list[Range]) -> None:
-    """Add what one peer means to the peers by selectors, or to the ranges of addresses."""
-    fields = field.mapping(_PEER)
-    pods, namespaces, block = fields["podSelector"], fields["namespaceSelector"], fields["ipBlock"]
-    by_selector = pods.value is not None or namespaces.value is not None
-    if by_selector == (block.value is not None):
-        raise field.error("must have either selectors or an ipBlock")
-    if by_selector:
-        peers.append(Peer(_selector(pods), None if namespaces.value is None else _selector(namespaces)))
-    else:
-        ranges.extend(_block(block))
+def _rules(spec: Mapping[str, Any], direction: str, peers: str) -> tuple[Rule, ...]:
+    rules = []
+    for number, entry in enumerate(_list(spec.get(direction), f"spec.{direction}")):
+        where = f"spec.{direction}[{number}]"
+        rule = _known(entry if entry is not None else {}, where, peers, "ports")
+        found = tuple(
+            _peer(peer, f"{where}.{peers}[{index}]")
+            for index, peer in enumerate(_list(rule.get(peers), f"{where}.{peers}"))
+        )
+        ports = tuple(
+            _port(port, f"{where}.ports[{index}]")
+            for index, port in enumerate(_list(rule.get("ports"), f"{where}.ports"))
+        )
+        rules.append(Rule(found or None, ports or None))
+    return tuple(rules)
 
 
-def _block(field: Field) -> Iterator[Range]:
-    fields = field.mapping(_BLOCK)
-    first, last = _cidr(fields["cidr"])
-    holes = []
-    for each in fields["except"].items():
-        start, end = _cidr(each)
-        if not (first <= start and end <= last) or (start, end) == (first, last):
-            raise each.error(f"must be a strict part of {fields['cidr'].value}, and {shown(each.value)} is not")
-        holes.append((start, end))
-    return without((first, last), holes)
+def _peer(entry: Any, where: str) -> Peer:
+    peer = _known(entry, where, "ipBlock", "namespaceSelector", "podSelector")
+    block, namespaces, pods = (peer.get(name) for name in ("ipBlock", "namespaceSelector", "podSelector"))
+    if block is not None:
+        if namespaces is not None or pods is not None:
+            raise NetpolError(f"{where} has an ipBlock and a selector; only one of them may be there")
+        return Peer(_block(_known(block, f"{where}.ipBlock", "cidr", "except"), f"{where}.ipBlock"), None, None)
+    if namespaces is None and pods is None:
+        raise NetpolError(f"{where} names nobody: it needs an ipBlock, a namespaceSelector or a podSelector")
+    return Peer(
+        None,
+        None if namespaces is None else _selector(namespaces, f"{where}.namespaceSelector"),
+        None if pods is None else _selector(pods, f"{where}.podSelector"),
+    )
 
 
-def _cidr(field: Field) -> Range:
+def _block(entry: Mapping[str, Any], where: str) -> Block:
+    version, first, last = _network(entry.get("cidr"), f"{where}.cidr")
+    but = []
+    for number, each in enumerate(_list(entry.get("except"), f"{where}.except")):
+        inner_version, inner_first, inner_last = _network(each, f"{where}.except[{number}]")
+        inside = inner_version == version and first <= inner_first and inner_last <= last
+        if not inside or (inner_first, inner_last) == (first, last):
+            raise NetpolError(f"{where}.except[{number}]: {each} is no part of {entry['cidr']}")
+        but.append((inner_first, inner_last))
+    return Block(version, first, last, tuple(but))
+
+
+def _network(text: Any, where: str) -> tuple[int, int, int]:
+    if not isinstance(text, str) or "/" not in text:
+        raise NetpolError(f"{where}: {text!r} is no network such as 10.0.0.0/8")
     try:
-        return block_range(field.text())
+        network = ipaddress.ip_network(text, strict=False)
     except ValueError:
-        raise field.wrong("a CIDR") from None
+        raise NetpolError(f"{where}: {text!r} is no network such as 10.0.0.0/8") from None
+    return network.version, int(network.network_address), int(network.broadcast_address)
 
 
-def _ports(field: Field) -> dict[str, PortSet] | None:
-    given = list(field.items())
-    if not given:
-        return None
-    numbers: dict[str, list[Range]] = {}
-    names: dict[str, set[str]] = {}
-    for each in given:
-        fields = each.mapping(_PORT)
-        protocol = _protocol(fields["protocol"])
-        port, end = fields["port"], fields["endPort"]
-        numbers.setdefault(protocol, [])
-        names.setdefault(protocol, set())
-        if end.value is not None and not isinstance(port.value, int):
-            raise end.error("needs a port that is a number")
-        if port.value is None:
-            numbers[protocol].append((0, _LAST_PORT))
-        elif isinstance(port.value, str):
-            names[protocol].add(port.matching(_PORT_NAME, "the name or number of a port"))
-        else:
-            first = port.port()
-            last = first if end.value is None else end.port()
-            if last < first:
-                raise end.error(f"must not be below port, and {last} is below {first}")
-            numbers[protocol].append((first, last))
-    return {each: PortSet(Intervals(numbers[each]), frozenset(names[each])) for each in numbers}
+def read_address(text: Any, where: str) -> Address:
+    """An address written as text. Raises ``NetpolError``."""
+    try:
+        address = ipaddress.ip_address(text if isinstance(text, str) else "")
+    except ValueError:
+        raise NetpolError(f"{where}: {text!r} is no IP address") from None
+    return Address(address.version, int(address))
+
+
+def _port(entry: Any, where: str) -> PortRange:
+    port = _known(entry, where, "protocol", "port", "endPort")
+    protocol = _protocol(port.get("protocol"), where)
+    first, end = port.get("port"), port.get("endPort")
+    if isinstance(first, str):
+        if not _PORT_NAME.match(first):
+            raise NetpolError(f"{where}.port: {first!r} is neither a number nor the name of a port")
+    elif first is not None:
+        first = _number(first, f"{where}.port")
+    if end is None:
+        return PortRange(protocol, first, first if isinstance(first, int) else 0)
+    if not isinstance(first, int):
+        raise NetpolError(f"{where}.endPort needs a number in port")
+    last = _number(end, f"{where}.endPort")
+    if last < first:
+        raise NetpolError(f"{where}.endPort: {last} is below the port {first}")
+    return PortRange(protocol, first, last)
+
+
+def _protocol(value: Any, where: str) -> str:
+    if value is None or value == "":
+        return "TCP"
+    if value not in PROTOCOLS:
+        raise NetpolError(f"{where}.protocol: {value!r} is none of {', '.join(PROTOCOLS)}")
+    return str(value)
+
+
+def _number(value: Any, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 65535:
+        raise NetpolError(f"{where}: {value!r} is no number from 1 to 65535")
+    return value
+
+
+def _selector(entry: Any, where: str) -> Selector:
+    selector = _known(entry, where, "matchLabels", "matchExpressions")
+    found = [
+        Requirement(key, "In", (value,))
+        for key, value in _labels(selector.get("matchLabels"), f"{where}.matchLabels").items()
+    ]
+    for number, each in enumerate(_list(selector.get("matchExpressions"), f"{where}.matchExpressions")):
+        found.append(
+            _requirement(_mapping(each, f"{where}.matchExpressions[{number}]"), f"{where}.matchExpressions[{number}]")
+        )
+    return tuple(found)
+
+
+def _requirement(entry: Mapping[str, Any], where: str) -> Requirement:
+    key, operator = entry.get("key"), entry.get("operator")
+    values = _list(entry.get("values"), f"{where}.values")
+    _check_key(key, where)
+    if operator not in _OPERATORS:
+        raise NetpolError(f"{where}.operator: {operator!r} is none of {', '.join(_OPERATORS)}")
+    if bool(values) != (operator in ("In", "NotIn")):
+        raise NetpolError(f"{where}: {operator} {'takes no' if values else 'needs'} values")
+    for value in values:
+        _check_value(value, where)
+    return Requirement(str(key), str(operator), tuple(values))
+
+
+def _labels(entry: Any, where: str) -> dict[str, str]:
+    labels = _mapping(entry if entry is not None else {}, where)
+    for key, value in labels.items():
+        _check_key(key, where)
+        _check_value(value, where)
+    return dict(labels)
+
+
+def _check_key(key: Any, where: str) -> None:
+    prefix, slash, name = key.rpartition("/") if isinstance(key, str) else ("", "", "")
+    if not _LABEL_NAME.match(name) or (slash and not _LABEL_PREFIX.match(prefix)):
+        raise NetpolError(f"{where}: {key!r} is no key of a label")
+
+
+def _check_value(value: Any, where: str) -> None:
+    if not isinstance(value, str) or not _LABEL_VALUE.match(value):
+        raise NetpolError(f"{where}: {value!r} is no value of a label")
+
+
+def _known(value: Any, where: str, *fields: str) -> Mapping[str, Any]:
+    """A mapping without other fields: a ``from`` that is misspelt would open its rule to everybody."""
+    found = _mapping(value, where)
+    for name in found:
+        if name not in fields:
+            raise NetpolError(f"{where} has a field {name!r}; it may have {', '.join(fields)}")
+    return found
+
+
+def _mapping(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise NetpolError(f"{where} is no mapping")
+    return value
+
+
+def _list(value: Any, where: str) -> Sequence[Any]:
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise NetpolError(f"{where} is no list")
+    return value

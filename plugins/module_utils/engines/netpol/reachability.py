@@ -2,418 +2,323 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Who reaches whom through NetworkPolicies, by the rules of networking.k8s.io/v1.
+"""Who reaches whom under NetworkPolicies (networking.k8s.io/v1), decided from plain objects.
 
-A set of pods is one big integer with a bit for each pod. What a policy selects and whom a rule lets through is worked
-out once, from an index of labels, so that the flows of a million pairs are a few operations on such integers. The
-pods are numbered in the order of their addresses: those in a block are then one run of bits.
-
-Pods of a host's network are decided like others, which a network plugin may not do; so is every pod, running or not.
+Every set of pods is a number with a bit for each pod, so a selector is a few operations on numbers, and so is what all
+pairs are answered with: a policy is looked at once, not once for each pair.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import reduce
-from operator import or_
-from typing import NamedTuple
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from .intervals import Intervals, address_number, places
 from .objects import (
-    EGRESS,
-    INGRESS,
+    NAME_LABEL,
     PROTOCOLS,
-    Labels,
+    Address,
+    Namespace,
     NetpolError,
-    Object,
-    Objects,
     Peer,
     Pod,
     Policy,
-    PortSet,
+    PortRange,
+    Rule,
     Selector,
-    is_port,
-    read_objects,
-    shown,
+    read_address,
+    read_object,
 )
 
 __all__ = ["Matrix", "NetpolError", "Verdict", "World"]
 
+Ports = tuple[int, str]
+
 
 class Verdict(NamedTuple):
-    """Whether a flow is allowed; if not, in which direction it is denied, and who isolates in it."""
+    """``direction`` is the first that denies (egress before ingress), with the policies that isolate there."""
 
     allowed: bool
     direction: str = ""
-    """``egress`` or ``ingress``; egress when both deny."""
     policies: tuple[str, ...] = ()
-    """``namespace/name`` of each policy that isolates the pod in that direction and does not let the flow through."""
-
-
-class _Rule(NamedTuple):
-    """A rule whose peers have been looked up: a set of pods, and addresses outside. None is everybody."""
-
-    pods: int | None
-    blocks: Intervals
-    ports: dict[str, PortSet] | None
-
-    def passes(self, endpoint: _Endpoint) -> bool:
-        if self.pods is None:
-            return True
-        if endpoint.pod is not None:
-            return bool(self.pods >> endpoint.number & 1)
-        return endpoint.address is not None and endpoint.address in self.blocks
-
-    def opens(self, target: _Endpoint, port: int, protocol: str) -> bool:
-        if self.ports is None:
-            return True
-        ports = self.ports.get(protocol)
-        if ports is None:
-            return False
-        if port in ports.numbers:
-            return True
-        return target.pod is not None and any((name, protocol, port) in target.pod.ports for name in ports.names)
-
-
-class _Policy(NamedTuple):
-    name: str
-    selected: int
-    rules: dict[str, tuple[_Rule, ...]]
-
-
-class _Endpoint(NamedTuple):
-    """One end of a flow: a pod with its number, or an address outside with a number behind those of the pods."""
-
-    number: int
-    pod: Pod | None
-    address: int | None
-
-
-class World:
-    """The pods and policies of a cluster."""
-
-    def __init__(self, objects: Objects) -> None:
-        self._in_order = [f"{pod.namespace}/{pod.name}" for pod in objects.pods]
-        # Pods without an address come last: they are in no block.
-        pods = sorted(objects.pods, key=lambda pod: (pod.address is None, pod.address or 0))
-        self._endpoints = {
-            f"{pod.namespace}/{pod.name}": _Endpoint(number, pod, pod.address) for number, pod in enumerate(pods)
-        }
-        self._at: dict[int, list[_Endpoint]] = {}
-        for endpoint in self._endpoints.values():
-            if endpoint.address is not None:
-                self._at.setdefault(endpoint.address, []).append(endpoint)
-        # Of each namespace and direction, the policies that isolate.
-        self._policies: dict[tuple[str, str], list[_Policy]] = {}
-        pool = _Pool(pods, objects.namespaces)
-        for policy in objects.policies:
-            made = pool.policy(policy)
-            for direction in made.rules:
-                self._policies.setdefault((policy.namespace, direction), []).append(made)
-
-    @classmethod
-    def of(cls, objects: Iterable[Object]) -> World:
-        """The Namespaces, Pods and NetworkPolicies among the objects. Raises NetpolError for one that is invalid."""
-        return cls(read_objects(objects))
-
-    @property
-    def pods(self) -> Sequence[str]:
-        """``namespace/pod`` of every pod, in the order they were given."""
-        return self._in_order
-
-    def allows(self, source: str, target: str, port: int, protocol: str = "TCP") -> bool:
-        """Whether a flow gets through. An end is ``namespace/pod`` or an IP address; raises NetpolError."""
-        return self.explain(source, target, port, protocol).allowed
-
-    def explain(self, source: str, target: str, port: int, protocol: str = "TCP") -> Verdict:
-        """Whether a flow gets through, and if not, who stops it."""
-        _check_port(port, protocol)
-        start, end = self._endpoint(source), self._endpoint(target)
-        if start.pod is not None and start.pod is end.pod:
-            return Verdict(True)
-        for direction, at, peer in ((EGRESS, start, end), (INGRESS, end, start)):
-            isolating = self.isolating(at, direction)
-            if isolating and not any(
-                rule.passes(peer) and rule.opens(end, port, protocol)
-                for policy in isolating
-                for rule in policy.rules[direction]
-            ):
-                return Verdict(False, direction.lower(), tuple(policy.name for policy in isolating))
-        return Verdict(True)
-
-    def matrix(
-        self,
-        port: int,
-        protocol: str = "TCP",
-        sources: Sequence[str] | None = None,
-        targets: Sequence[str] | None = None,
-    ) -> Matrix:
-        """Every flow to one port: from the sources to the targets, each all pods if not given."""
-        _check_port(port, protocol)
-        outside: dict[int, int] = {}
-        starts = self._ends(sources, outside)
-        ends = self._ends(targets, outside)
-        rows = _Rows(self, list(self._endpoints.values()), outside, port, protocol)
-        received = rows.received(ends.values())
-        return Matrix({name: rows.row(end, received) for name, end in starts.items()}, ends)
-
-    def _ends(self, names: Sequence[str] | None, outside: dict[int, int]) -> dict[str, _Endpoint]:
-        """The endpoints by their names. Addresses outside are numbered in their order, behind the pods."""
-        found = {}
-        for name in self._in_order if names is None else names:
-            end = self._endpoint(name)
-            if end.address is not None and end.pod is None:
-                end = end._replace(number=outside.setdefault(end.address, len(self._endpoints) + len(outside)))
-            found[name] = end
-        return found
-
-    def _endpoint(self, name: str) -> _Endpoint:
-        try:
-            known = self._endpoints.get(name)
-            if known is not None:
-                return known
-            if "/" in name:
-                raise NetpolError(f"there is no pod {shown(name)}")
-            address = address_number(name)
-        except (TypeError, ValueError):  # it may be anything
-            raise NetpolError(f"an end of a flow is namespace/pod or an IP address, not {shown(name)}") from None
-        pods = self._at.get(address, [])
-        if len(pods) > 1:
-            raise NetpolError(f"{name} is the address of several pods, {len(pods)} in all")
-        return pods[0] if pods else _Endpoint(len(self._endpoints), None, address)
-
-    def isolating(self, at: _Endpoint, direction: str) -> tuple[_Policy, ...]:
-        """The policies that isolate an end in a direction; none an address outside."""
-        if at.pod is None:
-            return ()
-        policies = self._policies.get((at.pod.namespace, direction), ())
-        return tuple(policy for policy in policies if policy.selected >> at.number & 1)
-
-
-def _check_port(port: int, protocol: str) -> None:
-    if not is_port(port):
-        raise NetpolError(f"the port of a flow is a number from 1 to 65535, not {shown(port)}")
-    if not (isinstance(protocol, str) and protocol in PROTOCOLS):
-        raise NetpolError(f"the protocol of a flow is {' or '.join(PROTOCOLS)}, not {shown(protocol)}")
-
-
-# --- sets of pods -------------------------------------------------------------------------------------------------
-
-
-def _bits(numbers: Iterable[int], size: int) -> int:
-    """The set of these numbers; built in bytes, since an integer is copied for each bit that is added to it."""
-    found = bytearray(size // 8 + 1)
-    for number in numbers:
-        found[number >> 3] |= 1 << (number & 7)
-    return int.from_bytes(found, "little")
-
-
-class _Index:
-    """Which pods have a label, their own or their namespace's."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._numbers: dict[str, dict[str, list[int]]] = {}
-        self._sets: dict[tuple[str, str | None], int] = {}
-
-    def add(self, labels: Labels, numbers: Iterable[int]) -> None:
-        for key, value in labels.items():
-            self._numbers.setdefault(key, {}).setdefault(value, []).extend(numbers)
-
-    def select(self, selector: Selector) -> int:
-        everybody = (1 << self._size) - 1
-        found = everybody
-        for key, operator, values in selector:
-            by_value = operator in ("In", "NotIn")
-            has = reduce(or_, (self._with(key, value) for value in values), 0) if by_value else self._with(key, None)
-            found &= has if operator in ("In", "Exists") else everybody & ~has
-        return found
-
-    def _with(self, key: str, value: str | None) -> int:
-        """Pods that have the label with this value, or with any."""
-        known = self._sets.get((key, value))
-        if known is not None:
-            return known
-        values = self._numbers.get(key, {})
-        lists = values.values() if value is None else (values.get(value, ()),)
-        made = _bits((number for numbers in lists for number in numbers), self._size)
-        # What no pod has is not kept: there may be as much of it as there is input.
-        if made:
-            self._sets[(key, value)] = made
-        return made
-
-
-class _Pool:
-    """Looks up which pods policies and rules mean."""
-
-    def __init__(self, pods: Sequence[Pod], namespaces: dict[str, Labels]) -> None:
-        self._by_pod = _Index(len(pods))
-        self._by_namespace = _Index(len(pods))
-        self._addresses = [pod.address for pod in pods if pod.address is not None]
-        members: dict[str, list[int]] = {}
-        for number, pod in enumerate(pods):
-            self._by_pod.add(pod.labels, (number,))
-            members.setdefault(pod.namespace, []).append(number)
-        for namespace, numbers in members.items():
-            self._by_namespace.add(namespaces[namespace], numbers)
-        self._members = {namespace: _bits(numbers, len(pods)) for namespace, numbers in members.items()}
-
-    def policy(self, policy: Policy) -> _Policy:
-        own = self._members.get(policy.namespace, 0)
-        return _Policy(
-            f"{policy.namespace}/{policy.name}",
-            own & self._by_pod.select(policy.selector),
-            {
-                direction: tuple(
-                    _Rule(
-                        None if rule.peers is None else self._pods(rule.peers, own, rule.blocks),
-                        rule.blocks,
-                        rule.ports,
-                    )
-                    for rule in rules
-                )
-                for direction, rules in policy.rules.items()
-            },
-        )
-
-    def _pods(self, peers: Iterable[Peer], own: int, blocks: Intervals) -> int:
-        found = 0
-        for peer in peers:
-            among = own if peer.namespaces is None else self._by_namespace.select(peer.namespaces)
-            found |= among & self._by_pod.select(peer.pods)
-        for first, end in places(self._addresses, blocks):
-            found |= (1 << end) - (1 << first)
-        return found
-
-
-# --- all flows to one port ----------------------------------------------------------------------------------------
-
-
-class _Rows:
-    """Works out the rows of one port; pods that the same policies isolate share what they come to."""
-
-    def __init__(
-        self, world: World, pods: Sequence[_Endpoint], outside: dict[int, int], port: int, protocol: str
-    ) -> None:
-        self._world = world
-        self._outside = outside
-        self._port = port
-        self._protocol = protocol
-        self._everybody = (1 << len(pods) + len(outside)) - 1
-        # Of each pod, and of each name, what the port is called.
-        self._names: dict[int, frozenset[str]] = {}
-        self._named: dict[str, int] = {}
-        for end in pods:
-            ports = end.pod.ports if end.pod is not None else ()
-            names = frozenset(name for name, *known in ports if known == [protocol, port])
-            if names:
-                self._names[end.number] = names
-            for name in names:
-                self._named[name] = self._named.get(name, 0) | 1 << end.number
-        # Keys hold ids: the world keeps its policies, so that these stay theirs.
-        self._rules: dict[tuple[int, str], list[tuple[int, int]]] = {}
-        self._sent: dict[tuple[int, ...], int] = {}
-        self._received: dict[tuple[tuple[int, ...], frozenset[str]], int] = {}
-
-    def row(self, source: _Endpoint, received: dict[int, int]) -> int:
-        """The ends that a source reaches, of those that ``received`` is about."""
-        found = 0
-        for senders, targets in received.items():
-            if senders >> source.number & 1:
-                found |= targets
-        return found & self._sent_by(source) | 1 << source.number
-
-    def received(self, targets: Iterable[_Endpoint]) -> dict[int, int]:
-        """Sets of targets by the set of sources that they let in."""
-        found: dict[int, int] = {}
-        for target in targets:
-            senders = self._senders(target)
-            found[senders] = found.get(senders, 0) | 1 << target.number
-        return found
-
-    def _sent_by(self, source: _Endpoint) -> int:
-        policies = self._world.isolating(source, EGRESS)
-        if not policies:
-            return self._everybody
-        key = tuple(map(id, policies))
-        if key not in self._sent:
-            rules = (rule for policy in policies for rule in self._looked_up(policy, EGRESS))
-            self._sent[key] = reduce(or_, (peers & opened for peers, opened in rules), 0)
-        return self._sent[key]
-
-    def _senders(self, target: _Endpoint) -> int:
-        policies = self._world.isolating(target, INGRESS)
-        if not policies:
-            return self._everybody
-        key = tuple(map(id, policies)), self._names.get(target.number, frozenset())
-        if key not in self._received:
-            rules = (rule for policy in policies for rule in self._looked_up(policy, INGRESS))
-            self._received[key] = reduce(or_, (peers for peers, opened in rules if opened >> target.number & 1), 0)
-        return self._received[key]
-
-    def _looked_up(self, policy: _Policy, direction: str) -> list[tuple[int, int]]:
-        """Of each rule, the set of its peers and the set of targets whose port it opens."""
-        key = id(policy), direction
-        if key not in self._rules:
-            self._rules[key] = [(self._peers(rule), self._opened(rule)) for rule in policy.rules[direction]]
-        return self._rules[key]
-
-    def _peers(self, rule: _Rule) -> int:
-        if rule.pods is None:
-            return self._everybody
-        return reduce(
-            or_, (1 << number for address, number in self._outside.items() if address in rule.blocks), rule.pods
-        )
-
-    def _opened(self, rule: _Rule) -> int:
-        if rule.ports is None:
-            return self._everybody
-        ports = rule.ports.get(self._protocol)
-        if ports is None:
-            return 0
-        if self._port in ports.numbers:
-            return self._everybody
-        return reduce(or_, (bits for name, bits in self._named.items() if name in ports.names), 0)
 
 
 class Matrix:
-    """Which source reaches which target on one port: a row of bits for each source."""
+    """The answers for all pairs of pods on one port. ``pods`` gives the order of rows and columns."""
 
-    def __init__(self, rows: dict[str, int], ends: dict[str, _Endpoint]) -> None:
+    def __init__(self, pods: Sequence[str], rows: Sequence[int]) -> None:
+        self.pods = pods
         self._rows = rows
-        self._numbers = {name: end.number for name, end in ends.items()}
-
-    @property
-    def sources(self) -> Sequence[str]:
-        """The sources in the order they were asked for, each once."""
-        return list(self._rows)
-
-    @property
-    def targets(self) -> Sequence[str]:
-        """The targets in the order they were asked for, each once."""
-        return list(self._numbers)
-
-    def __len__(self) -> int:
-        return len(self._rows) * len(self._numbers)
 
     def __iter__(self) -> Iterator[tuple[str, str, bool]]:
-        """Source, target and whether the flow is allowed, row by row."""
-        for source in self._rows:
-            for target, allowed in zip(self._numbers, self.row(source)):
-                yield source, target, allowed
-
-    def row(self, source: str) -> list[bool]:
-        """Whether the source reaches each target, in their order. KeyError for a source that is not of the matrix."""
-        # A digit is found faster in a text than a bit in an integer.
-        digits = format(self._rows[source], "b")[::-1]
-        last = len(digits)
-        return [number < last and digits[number] == "1" for number in self._numbers.values()]
-
-    def allows(self, source: str, target: str) -> bool:
-        """Whether one flow is allowed. KeyError for an end that is not of the matrix."""
-        return bool(self._rows[source] >> self._numbers[target] & 1)
+        """Every pair: source, target, whether it is allowed."""
+        for source, row in zip(self.pods, self._rows):
+            for target in self.pods:
+                yield source, target, bool(row & 1)
+                row >>= 1
 
     @property
     def allowed(self) -> int:
-        """How many of the flows are allowed."""
-        return sum(sum(self.row(source)) for source in self._rows)
+        """How many pairs are allowed, each pod to itself among them."""
+        return sum(bin(row).count("1") for row in self._rows)
+
+
+class World:
+    """Namespaces, pods and policies as they are, or would be."""
+
+    def __init__(self, namespaces: Iterable[Namespace], pods: Sequence[Pod], policies: Sequence[Policy]) -> None:
+        self._pods = pods
+        self.pods = [f"{pod.namespace}/{pod.name}" for pod in pods]
+        self.policies = [f"{policy.namespace}/{policy.name}" for policy in policies]
+        self._numbers = _numbered(self.pods, "Pod")
+        _numbered(self.policies, "NetworkPolicy")
+        self._by_address: dict[Address, int] = {}
+        for number, pod in enumerate(pods):
+            if pod.address is not None:
+                self._by_address.setdefault(pod.address, number)
+        self._everyone = (1 << len(pods)) - 1
+        self._labels = _Index((pod.labels for pod in pods), len(pods))
+        self._in_namespace: dict[str, int] = defaultdict(int)
+        for number, pod in enumerate(pods):
+            self._in_namespace[pod.namespace] |= 1 << number
+        known = {namespace.name: namespace for namespace in namespaces}
+        names = sorted({*known, *self._in_namespace})
+        self._namespaces = [known.get(name) or Namespace(name, {NAME_LABEL: name}) for name in names]
+        self._namespace_labels = _Index((namespace.labels for namespace in self._namespaces), len(names))
+        self._named: dict[tuple[str, str, int], int] = defaultdict(int)
+        for number, pod in enumerate(pods):
+            for port in pod.ports:
+                self._named[port] |= 1 << number
+        self._peers: dict[tuple[str, Peer], int] = {}
+        self._policies = policies
+        # For each pod the numbers of the policies that isolate it.
+        self._isolating: dict[str, list[list[int]]] = {way: [[] for _pod in pods] for way in ("ingress", "egress")}
+        for number, policy in enumerate(policies):
+            selected = self._in_namespace.get(policy.namespace, 0) & self._labels.select(policy.pods)
+            for way, isolating in self._isolating.items():
+                if getattr(policy, way) is not None:
+                    for pod_number in _bits(selected):
+                        isolating[pod_number].append(number)
+        self._reached: dict[tuple[str, tuple[int, ...], Ports, int], int] = {}
+        # For each port and each pod whom it may send to and whom it may hear, as far as it was asked.
+        self._answers: dict[Ports, tuple[list[Any], list[Any]]] = {}
+
+    @classmethod
+    def of(cls, objects: Iterable[Any]) -> World:
+        """Read Namespace, Pod and NetworkPolicy objects; others are left out. Raises ``NetpolError``."""
+        found: dict[type, list[Any]] = {Namespace: [], Pod: [], Policy: []}
+        for number, obj in enumerate(objects, start=1):
+            value = read_object(obj, number)
+            if value is not None:
+                found[type(value)].append(value)
+        _numbered([namespace.name for namespace in found[Namespace]], "Namespace")
+        return cls(found[Namespace], found[Pod], found[Policy])
+
+    def allows(self, source: str, target: str, port: int, protocol: str = "TCP") -> bool:
+        """Whether ``source`` reaches ``port`` of ``target``: ``namespace/pod``, or an IP address.
+
+        An address that a pod has is that pod. Raises ``NetpolError`` for an unknown pod, or what is no address or port.
+        """
+        ports = (port, protocol)
+        if type(port) is not int:  # 80.0 and True are equal to a number
+            return self.explain(source, target, port, protocol).allowed
+        try:
+            of, to = self._numbers[source], self._numbers[target]
+            outgoing, incoming = self._answers[ports]
+        except (KeyError, TypeError):  # an end that is no pod, or the first question about this port
+            return self.explain(source, target, port, protocol).allowed
+        if outgoing[of] is None:
+            outgoing[of] = self._let_through("egress", of, ports)
+        if incoming[to] is None:
+            incoming[to] = self._let_through("ingress", to, ports)
+        return of == to or bool(outgoing[of] >> to & incoming[to] >> of & 1)
+
+    def explain(self, source: str, target: str, port: int, protocol: str = "TCP") -> Verdict:
+        """The answer of ``allows`` with its reason."""
+        _check_port(port, protocol)
+        self._answers.setdefault((port, protocol), ([None] * len(self._pods), [None] * len(self._pods)))
+        ends = self._end(source), self._end(target)
+        if ends[0] == ends[1]:
+            return Verdict(True)
+        for way, of, other in (("egress", ends[0], ends[1]), ("ingress", ends[1], ends[0])):
+            if isinstance(of, Address):
+                continue  # nothing isolates what is outside
+            policies = self._isolating[way][of]
+            if policies and not self._passes(way, tuple(policies), of, other, (port, protocol)):
+                return Verdict(False, way, tuple(self.policies[number] for number in policies))
+        return Verdict(True)
+
+    def matrix(self, port: int, protocol: str = "TCP") -> Matrix:
+        """The answers for all pairs of pods."""
+        _check_port(port, protocol)
+        ports = (port, protocol)
+        # Pods that the same policies isolate answer alike; on the way in their named ports count too.
+        incoming: dict[int, int] = defaultdict(int)
+        for number in range(len(self._pods)):
+            incoming[self._let_through("ingress", number, ports)] |= 1 << number
+        rows = []
+        for number in range(len(self._pods)):
+            bit, row = 1 << number, 0
+            for sources, targets in incoming.items():
+                if sources & bit:
+                    row |= targets
+            rows.append(row & self._let_through("egress", number, ports) | bit)
+        return Matrix(self.pods, rows)
+
+    def _end(self, text: str) -> int | Address:
+        """The number of a pod, or an address outside."""
+        if not isinstance(text, str):
+            raise NetpolError(f"{text!r} is neither namespace/pod nor an IP address")
+        if "/" in text:
+            try:
+                return self._numbers[text]
+            except KeyError:
+                raise NetpolError(f"there is no pod {text}") from None
+        address = read_address(text, "an end of a flow")
+        return self._by_address.get(address, address)
+
+    def _passes(self, way: str, policies: tuple[int, ...], of: int, other: int | Address, ports: Ports) -> bool:
+        if isinstance(other, int):
+            return bool(self._admitted(way, policies, of, ports) >> other & 1)
+        inside = of if way == "ingress" else None
+        return any(
+            self._fits_outside(rule, other) and self._fits_ports(rule, inside, ports)
+            for number in policies
+            for rule in getattr(self._policies[number], way)
+        )
+
+    def _let_through(self, way: str, of: int, ports: Ports) -> int:
+        """The pods on the other end that what isolates the pod ``of`` lets through."""
+        policies = self._isolating[way][of]
+        return self._admitted(way, tuple(policies), of, ports) if policies else self._everyone
+
+    def _admitted(self, way: str, policies: tuple[int, ...], of: int, ports: Ports) -> int:
+        """The pods on the other end that these policies let through to or from the pod ``of``."""
+        key = (way, policies, ports, of if way == "ingress" and self._pods[of].ports else -1)
+        if key not in self._reached:
+            admitted = 0
+            for number in policies:
+                policy = self._policies[number]
+                for rule in getattr(policy, way):
+                    admitted |= self._pods_of(policy.namespace, rule) & self._on_port(rule, way, of, ports)
+            self._reached[key] = admitted
+        return self._reached[key]
+
+    def _pods_of(self, namespace: str, rule: Rule) -> int:
+        if rule.peers is None:
+            return self._everyone
+        found = 0
+        for peer in rule.peers:
+            found |= self._peer(namespace, peer)
+        return found
+
+    def _on_port(self, rule: Rule, way: str, of: int, ports: Ports) -> int:
+        """Of the pods on the other end those for which the port fits: a name means what the target calls so."""
+        if way == "ingress":
+            return self._everyone if self._fits_ports(rule, of, ports) else 0
+        if rule.ports is None:
+            return self._everyone
+        found = 0
+        for entry in rule.ports:
+            if isinstance(entry.first, str):
+                if entry.protocol == ports[1]:
+                    found |= self._named.get((entry.first, ports[1], ports[0]), 0)
+            elif _fits(entry, ports):
+                return self._everyone
+        return found
+
+    def _fits_ports(self, rule: Rule, target: int | None, ports: Ports) -> bool:
+        """``target`` is the pod whose names count; None outside, where no name does."""
+        if rule.ports is None:
+            return True
+        return any(
+            entry.protocol == ports[1]
+            and target is not None
+            and (entry.first, ports[1], ports[0]) in self._pods[target].ports
+            if isinstance(entry.first, str)
+            else _fits(entry, ports)
+            for entry in rule.ports
+        )
+
+    @staticmethod
+    def _fits_outside(rule: Rule, address: Address) -> bool:
+        return rule.peers is None or any(peer.block is not None and peer.block.has(address) for peer in rule.peers)
+
+    def _peer(self, namespace: str, peer: Peer) -> int:
+        key = (namespace if peer.namespaces is None else "", peer)
+        if key not in self._peers:
+            self._peers[key] = self._read_peer(namespace, peer)
+        return self._peers[key]
+
+    def _read_peer(self, namespace: str, peer: Peer) -> int:
+        if peer.block is not None:
+            inside = 0
+            for address, number in self._addresses():
+                if peer.block.has(address):
+                    inside |= 1 << number
+            return inside
+        if peer.namespaces is None:
+            found = self._in_namespace.get(namespace, 0)
+        else:
+            found = 0
+            for number in _bits(self._namespace_labels.select(peer.namespaces)):
+                found |= self._in_namespace.get(self._namespaces[number].name, 0)
+        return found if peer.pods is None else found & self._labels.select(peer.pods)
+
+    def _addresses(self) -> Iterator[tuple[Address, int]]:
+        return ((pod.address, number) for number, pod in enumerate(self._pods) if pod.address is not None)
+
+
+class _Index:
+    """Which of some labelled things a selector selects."""
+
+    def __init__(self, labels: Iterable[Mapping[str, str]], count: int) -> None:
+        self._everything = (1 << count) - 1
+        self._with: dict[tuple[str, str], int] = defaultdict(int)
+        self._having: dict[str, int] = defaultdict(int)
+        for number, each in enumerate(labels):
+            for key, value in each.items():
+                self._with[key, value] |= 1 << number
+                self._having[key] |= 1 << number
+
+    def select(self, selector: Selector) -> int:
+        found = self._everything
+        for key, operator, values in selector:
+            if operator in ("Exists", "DoesNotExist"):
+                matching = self._having.get(key, 0)
+            else:
+                matching = 0
+                for value in values:
+                    matching |= self._with.get((key, value), 0)
+            found &= matching if operator in ("In", "Exists") else ~matching
+        return found
+
+
+def _fits(entry: PortRange, ports: Ports) -> bool:
+    number, protocol = ports
+    return entry.protocol == protocol and (
+        entry.first is None or (isinstance(entry.first, int) and entry.first <= number <= entry.last)
+    )
+
+
+def _bits(mask: int) -> Iterator[int]:
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
+
+
+def _check_port(port: Any, protocol: Any) -> None:
+    if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:
+        raise NetpolError(f"{port!r} is no port from 1 to 65535")
+    if protocol not in PROTOCOLS:
+        raise NetpolError(f"{protocol!r} is none of the protocols {', '.join(PROTOCOLS)}")
+
+
+def _numbered(names: Sequence[str], kind: str) -> dict[str, int]:
+    numbers: dict[str, int] = {}
+    for number, name in enumerate(names):
+        if name in numbers:
+            raise NetpolError(f"{kind} {name} comes twice")
+        numbers[name] = number
+    return numbers

@@ -30,6 +30,7 @@ CORE = {
         {"name": "pods/log", "kind": "Pod", "namespaced": True},
         {"name": "configmaps", "kind": "ConfigMap", "namespaced": True},
         {"name": "namespaces", "kind": "Namespace", "namespaced": False},
+        {"name": "serviceaccounts", "kind": "ServiceAccount", "namespaced": True},
     ]
 }
 ARGO = {"resources": [{"name": "rollouts", "kind": "Rollout", "namespaced": True}]}
@@ -365,6 +366,23 @@ def test_which_kinds_have_namespaces() -> None:
     session, _transport = connect()
     assert session.namespaced(kinds.POD)
     assert not session.namespaced(kinds.NAMESPACE)
+
+
+REVIEW = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "spec": {"question": "?"}}
+
+
+def test_a_review_is_asked_for_without_a_name() -> None:
+    session, transport = connect({**REVIEW, "status": {"allowed": True}})
+    assert session.ask(REVIEW)["status"]["allowed"]
+    assert transport.requests[0][:4] == ("POST", "/apis/argoproj.io/v1alpha1/rollouts", {}, REVIEW)
+
+
+def test_a_token_is_requested_and_comes_back_alone() -> None:
+    session, transport = connect({"status": {"token": "abc", "expirationTimestamp": "2026-01-01T00:00:00Z"}})
+    assert session.request_token("release", "lumen", 600.5) == "abc"
+    method, path, _query, body, *_rest = transport.requests[0]
+    assert (method, path) == ("POST", "/api/v1/namespaces/lumen/serviceaccounts/release/token")
+    assert body["spec"] == {"expirationSeconds": 600}
 
 
 def test_an_unknown_field_in_an_apply_is_no_failure_of_the_server() -> None:

@@ -23,6 +23,7 @@ from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.transpo
     Response,
     Transport,
     TransportFailure,
+    Trust,
 )
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -222,12 +223,14 @@ def test_certificates_are_read_into_the_tls_context_and_leave_no_file(
         assert "key_file" not in options
         assert list(scratch.iterdir()) == []
     assert sut.server == "https://192.168.2.2:6443"
+    assert sut.trust == Trust(certificate)
 
 
 def test_a_token_and_no_verification(tmp_path: Path) -> None:
     path = kubeconfig(tmp_path, {"insecure-skip-tls-verify": True}, {"token": "abc"})
     sut = Transport.connect(path, "lab")
     assert sut._credentials() == {"authorization": "Bearer abc"}
+    assert sut.trust == Trust(verify=False)
     assert sut._pool.connection_pool_kw["ssl_context"].verify_mode == ssl.CERT_NONE
 
 

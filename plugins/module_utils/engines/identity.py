@@ -1,0 +1,328 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The identity that releases run with: its rights, the objects that grant them, and the kubeconfig that it is used by.
+
+What is granted is what the code of releases asks the API server for, and nothing beside it: a request that is new there
+needs its line here.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+MANAGED = {"app.kubernetes.io/managed-by": "lumen.airgap"}
+OWNER_LABEL = "lumen.airgap/identity"
+
+_READ = ("get", "list", "watch")
+
+
+class Right(NamedTuple):
+    """Some verbs on some resources. ``namespace`` is empty for what has none; without ``names``, on all objects."""
+
+    namespace: str
+    group: str
+    resources: tuple[str, ...]
+    verbs: tuple[str, ...]
+    names: tuple[str, ...]
+    why: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """As the module returns it."""
+        return {
+            "namespace": self.namespace,
+            "group": self.group,
+            "resources": list(self.resources),
+            "verbs": list(self.verbs),
+            "names": list(self.names),
+            "why": self.why,
+        }
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Whose releases these are, and what they meet on their way. An empty name leaves that part out."""
+
+    app: str
+    namespace: str
+    account: str = "airgap-release"
+    prometheus: tuple[str, str, int] | None = None
+    """Namespace, Service and port that the service proxy of the API server leads to."""
+    argocd_namespace: str = ""
+    applications: tuple[str, ...] = ()
+    """Of Argo CD: refreshed, and their operations ended, by releases."""
+    observed: tuple[str, ...] = ()
+    """Namespaces whose pods and workloads the doctor looks at."""
+    guard: bool = True
+    """Whether a policy holds its patches to what releases change, which RBAC cannot."""
+
+    @property
+    def user(self) -> str:
+        """As the API server calls it."""
+        return f"system:serviceaccount:{self.namespace}:{self.account}"
+
+    @property
+    def owner(self) -> str:
+        """The value of the label by which its objects are found, and what Roles are named."""
+        return f"{self.account}.{self.namespace}"
+
+
+def rights(wanted: Wanted) -> list[Right]:
+    """What a release of this app needs."""
+    app, record = (wanted.app,), (f"{wanted.app}-release",)
+    here, argo = wanted.namespace, "argoproj.io"
+    found = [
+        Right(here, argo, ("rollouts",), (*_READ, "patch"), app, "change the image, follow"),
+        Right(here, argo, ("rollouts/status",), ("patch",), app, "promote, abort, retry"),
+        Right(here, argo, ("analysisruns",), _READ, (), "follow measurements"),
+        Right(here, argo, ("analysistemplates",), ("get",), (), "check an analysis before it is relied on"),
+        Right(here, "apps", ("replicasets",), _READ, (), "find the stable image, follow"),
+        Right(here, "", ("pods", "events"), _READ, (), "say why a pod does not start, verify digests"),
+        Right(here, "", ("services",), ("get",), (), "verify where traffic goes"),
+        Right(here, "discovery.k8s.io", ("endpointslices",), ("list",), (), "verify where traffic goes"),
+        # The name of an object that does not exist yet cannot be a condition of creating it.
+        Right(here, "coordination.k8s.io", ("leases",), ("create",), (), "the lock of releases"),
+        Right(here, "coordination.k8s.io", ("leases",), ("get", "update"), record, "the lock of releases"),
+        Right(here, "", ("configmaps",), ("create",), (), "the journal of releases"),
+        Right(here, "", ("configmaps",), ("get", "update"), record, "the journal of releases"),
+        Right("", argo, ("clusteranalysistemplates",), ("get",), (), "check an analysis before it is relied on"),
+    ]
+    if wanted.prometheus:
+        namespace, service, port = wanted.prometheus
+        found.append(Right(namespace, "", ("services/proxy",), ("get",), (f"{service}:{port}",), "ask Prometheus"))
+    if wanted.argocd_namespace:
+        where = wanted.argocd_namespace
+        found.append(Right(where, argo, ("applications",), _READ, (), "follow a sync, find what holds it up"))
+        if wanted.applications:
+            found.append(
+                Right(where, argo, ("applications",), ("patch",), wanted.applications, "refresh, end an operation")
+            )
+    for namespace in dict.fromkeys(each for each in wanted.observed if each):
+        found.append(Right(namespace, "", ("pods",), ("list",), (), "say what a controller or a runner lacks"))
+        found.append(
+            Right(namespace, "apps", ("deployments", "statefulsets"), ("list",), (), "see whether a controller runs")
+        )
+    return found
+
+
+def objects(wanted: Wanted) -> list[dict[str, Any]]:
+    """The ServiceAccount, a Role with its binding in each namespace, and a ClusterRole for what has none."""
+    account = {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": _metadata(wanted, wanted.account, wanted.namespace),
+        # Pods of the app's namespace are not to find a token of it in their file system.
+        "automountServiceAccountToken": False,
+    }
+    made: list[dict[str, Any]] = [account]
+    granted = rights(wanted)
+    for namespace in dict.fromkeys(right.namespace for right in granted):
+        rules = [_rule(right) for right in granted if right.namespace == namespace]
+        kind = "Role" if namespace else "ClusterRole"
+        made.append(
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": kind,
+                "metadata": _metadata(wanted, wanted.owner, namespace),
+                "rules": rules,
+            }
+        )
+        made.append(
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": f"{kind}Binding",
+                "metadata": _metadata(wanted, wanted.owner, namespace),
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": wanted.owner},
+                "subjects": [{"kind": "ServiceAccount", "name": wanted.account, "namespace": wanted.namespace}],
+            }
+        )
+    return made + (_guard(wanted) if wanted.guard else [])
+
+
+def _same_but(path: str, free: str) -> str:
+    """CEL: every field below ``path`` but one is as before."""
+    new, old = f"object.{path}", f"oldObject.{path}"
+    return f"{new}.all(k, k == '{free}' || (k in {old} && {new}[k] == {old}[k])) && {old}.all(k, k in {new})"
+
+
+def _guard(wanted: Wanted) -> list[dict[str, Any]]:
+    """A policy for this identity alone. RBAC says which objects it may patch, this what of them."""
+    old, containers = "oldObject.spec.template.spec.containers", "object.spec.template.spec.containers"
+    place = "image.substring(0, {0}.image.lastIndexOf('/') + 1)"
+    images = (
+        f"{containers}.size() == {old}.size() && {containers}.all(c, {old}.exists(o, o.name == c.name"
+        " && c.all(k, k == 'image' || (k in o && c[k] == o[k])) && o.all(k, k in c)"
+        f" && c.{place.format('c')} == o.{place.format('o')}))"
+    )
+    operation = "!has(object.operation) || (has(oldObject.operation) && object.operation == oldObject.operation)"
+    rules = [
+        ("Rollout", _same_but("spec", "template"), "of a Rollout, releases change images alone"),
+        ("Rollout", _same_but("spec.template", "spec"), "of a Rollout, releases change images alone"),
+        ("Rollout", _same_but("spec.template.spec", "containers"), "of a Rollout, releases change images alone"),
+        ("Rollout", images, "of a container, releases change the image alone, and not its place in the registry"),
+        ("Application", "object.spec == oldObject.spec", "releases refresh an Application, and do not change it"),
+        ("Application", operation, "releases refresh an Application, and start no operation of their own"),
+    ]
+    api_version = "admissionregistration.k8s.io/v1"
+    resources = {
+        "apiGroups": ["argoproj.io"],
+        "apiVersions": ["*"],
+        "operations": ["UPDATE"],
+        "resources": ["rollouts", "applications"],
+    }
+    policy = {
+        "apiVersion": api_version,
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": _metadata(wanted, wanted.owner, ""),
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": [resources]},
+            "matchConditions": [{"name": "identity", "expression": f"request.userInfo.username == '{wanted.user}'"}],
+            "validations": [
+                {"expression": f"object.kind != '{kind}' || ({rule})", "message": message}
+                for kind, rule, message in rules
+            ],
+        },
+    }
+    binding = {
+        "apiVersion": api_version,
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": _metadata(wanted, wanted.owner, ""),
+        "spec": {"policyName": wanted.owner, "validationActions": ["Deny"]},
+    }
+    return [policy, binding]
+
+
+def _metadata(wanted: Wanted, name: str, namespace: str) -> dict[str, Any]:
+    where = {"namespace": namespace} if namespace else {}
+    return {"name": name, **where, "labels": {**MANAGED, OWNER_LABEL: wanted.owner}}
+
+
+def _rule(right: Right) -> dict[str, Any]:
+    names = {"resourceNames": list(right.names)} if right.names else {}
+    return {"apiGroups": [right.group], "resources": list(right.resources), "verbs": list(right.verbs), **names}
+
+
+class Server(NamedTuple):
+    """An API server as a kubeconfig names it. ``ca`` is PEM text, empty for the machine's own authorities."""
+
+    url: str
+    ca: str = ""
+    verify: bool = True
+    tls_name: str = ""
+
+
+def kubeconfig(wanted: Wanted, server: Server, token: str) -> str:
+    """The text of a kubeconfig, in JSON, which is YAML as well."""
+    cluster: dict[str, Any] = {"server": server.url}
+    if server.ca:
+        cluster["certificate-authority-data"] = base64.b64encode(server.ca.encode()).decode()
+    if not server.verify:
+        cluster["insecure-skip-tls-verify"] = True
+    if server.tls_name:
+        cluster["tls-server-name"] = server.tls_name
+    name = wanted.owner
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": name, "cluster": cluster}],
+        "users": [{"name": name, "user": {"token": token}}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name, "namespace": wanted.namespace}}],
+        "current-context": name,
+    }
+    return json.dumps(content, indent=2) + "\n"
+
+
+def token_of(text: str | None) -> str:
+    """The token in a kubeconfig of ours; empty for anything else."""
+    try:
+        users = json.loads(text or "")["users"]
+        return str(users[0]["user"]["token"])
+    except (ValueError, LookupError, TypeError):
+        return ""
+
+
+class Claims(NamedTuple):
+    """What a token says of itself. ``expires`` in epoch seconds, 0 without an end."""
+
+    user: str
+    uid: str
+    expires: float
+
+
+def claims(token: str) -> Claims | None:
+    """Read a ServiceAccount's token, unverified: whether it is good only the API server can say. None: it is none."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return None
+    try:
+        payload = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        account = (payload.get("kubernetes.io") or {}).get("serviceaccount") or {}
+        return Claims(str(payload.get("sub", "")), str(account.get("uid", "")), float(payload.get("exp", 0)))
+    except (binascii.Error, ValueError, AttributeError, TypeError):
+        return None
+
+
+def stale(text: str | None, wanted: Wanted, server: Server, uid: str, now: float, renew_seconds: float) -> str:
+    """Why the kubeconfig with this ``text`` has to be written anew; empty when it is as it should be.
+
+    ``uid`` is that of the ServiceAccount now: one that was deleted and made again has no part in its old tokens.
+    """
+    if text is None:
+        return "there is none yet"
+    token = token_of(text)
+    said = claims(token)
+    if said is None or text != kubeconfig(wanted, server, token):
+        return "it is another one than it should be"
+    if said.user != wanted.user or said.uid != uid:
+        return "its token is of another ServiceAccount"
+    if said.expires - now < renew_seconds:
+        return "its token is near its end" if said.expires > now else "its token has expired"
+    return ""
+
+
+def forbidden(wanted: Wanted) -> Sequence[Mapping[str, str]]:
+    """Some of what the identity must never be able to do, as resource attributes of an access review."""
+    here = wanted.namespace
+    denied = [
+        {"verb": "get", "resource": "secrets", "namespace": here},
+        {"verb": "list", "resource": "secrets", "namespace": here},
+        {"verb": "create", "resource": "pods", "namespace": here},
+        {"verb": "create", "resource": "pods/exec", "namespace": here},
+        {"verb": "create", "resource": "serviceaccounts/token", "namespace": here, "name": wanted.account},
+        {"verb": "delete", "group": "argoproj.io", "resource": "rollouts", "namespace": here, "name": wanted.app},
+        {"verb": "patch", "group": "argoproj.io", "resource": "rollouts", "namespace": here, "name": "another"},
+        {"verb": "update", "resource": "configmaps", "namespace": here, "name": "another"},
+        {"verb": "get", "resource": "services/proxy", "namespace": here},
+        {"verb": "get", "resource": "secrets", "namespace": "kube-system"},
+        {"verb": "list", "resource": "pods", "namespace": "kube-system"},
+        {"verb": "get", "resource": "nodes/proxy"},
+        {"verb": "list", "resource": "namespaces"},
+        {"verb": "impersonate", "resource": "users"},
+    ]
+    rbac = "rbac.authorization.k8s.io"
+    for verb in ("escalate", "bind", "create", "patch"):
+        denied.append({"verb": verb, "group": rbac, "resource": "roles", "namespace": here})
+        denied.append({"verb": verb, "group": rbac, "resource": "clusterroles"})
+    if wanted.prometheus:
+        namespace, service, port = wanted.prometheus
+        for name in ("another:9090", f"{service}:{port + 1}"):
+            denied.append({"verb": "get", "resource": "services/proxy", "namespace": namespace, "name": name})
+        denied.append(
+            {"verb": "create", "resource": "services/proxy", "namespace": namespace, "name": f"{service}:{port}"}
+        )
+        denied.append({"verb": "get", "resource": "secrets", "namespace": namespace})
+    if wanted.argocd_namespace:
+        where = wanted.argocd_namespace
+        denied.append({"verb": "get", "resource": "secrets", "namespace": where})
+        denied.append({"verb": "create", "group": "argoproj.io", "resource": "applications", "namespace": where})
+        denied.append(
+            {"verb": "patch", "group": "argoproj.io", "resource": "applications", "namespace": where, "name": "another"}
+        )
+    return denied
