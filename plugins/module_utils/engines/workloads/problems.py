@@ -28,8 +28,6 @@ class Problem(NamedTuple):
 
 _BLIP = 10.0
 """A registry that is briefly silent."""
-_REFERENCE = 60.0
-"""A Secret or ConfigMap that is not there: what makes it may be starting beside the pod."""
 _ROOM = 60.0
 """A full node or quota: pods of stable may take their grace period to make room."""
 
@@ -77,8 +75,7 @@ def _waiting_problem(pod: str, container: Object, reason: str, message: str) -> 
     if last and reason == "CrashLoopBackOff":
         message = f"exit code {last.get('exitCode')} ({last.get('reason')}); {message}"
     fleeting = reason in _PULL and any(sign in message.lower() for sign in _FLEETING)
-    referring = reason == "CreateContainerConfigError"
-    return Problem(subject, reason, message, _REFERENCE if referring else _BLIP if fleeting else 0.0)
+    return Problem(subject, reason, message, _BLIP if fleeting else 0.0)
 
 
 def replica_set_problem(replica_set: Object) -> Problem | None:
