@@ -41,7 +41,9 @@ def application(
     """
     policy: dict[str, Any] = {}
     if automated is not None:
-        policy["automated"] = {"prune": bool(automated["prune"]), "selfHeal": bool(automated["self_heal"])}
+        # Argo CD writes the object again without what is false, and would take the field away from whoever applied it.
+        said = {"prune": automated["prune"], "selfHeal": automated["self_heal"]}
+        policy["automated"] = {name: True for name, value in said.items() if value}
     if sync_options:
         policy["syncOptions"] = list(sync_options)
     spec: dict[str, Any] = {
