@@ -26,7 +26,7 @@ def test_an_application_with_everything() -> None:
         wave=2,
         automated={"prune": True, "self_heal": False},
         sync_options=["ServerSideApply=true"],
-        ignore_differences=ignored,
+        ignore_differences=[*ignored, {"group": "", "kind": "Service", "jsonPointers": ["/spec"]}],
         labels={"team": "platform"},
     )
     assert found == {
@@ -46,7 +46,7 @@ def test_an_application_with_everything() -> None:
                 "automated": {"prune": True},
                 "syncOptions": ["ServerSideApply=true"],
             },
-            "ignoreDifferences": ignored,
+            "ignoreDifferences": [*ignored, {"kind": "Service", "jsonPointers": ["/spec"]}],
         },
     }
 
