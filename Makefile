@@ -105,6 +105,18 @@ parity-argo: tools ## thousands of random cases against Argo's own code (SEED=1)
 		go build -trimpath -o oracle .
 	$(PYTHON_BIN) tests/parity/compare.py --seed $(SEED)
 
+# Cyclonus' matcher of NetworkPolicies, which ours is compared with and measured against.
+CYCLONUS := build/cyclonus
+.PHONY: cyclonus parity-cyclonus
+cyclonus:
+	@mkdir -p $(CYCLONUS) && cp tests/parity/cyclonus/main.go $(CYCLONUS)
+	@cp tests/parity/cyclonus/cyclonus.mod $(CYCLONUS)/go.mod && cp tests/parity/cyclonus/cyclonus.sum $(CYCLONUS)/go.sum
+	cd $(CYCLONUS) && CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off GOFLAGS='-mod=readonly -buildvcs=false' \
+		go build -trimpath -o cyclonus .
+
+parity-cyclonus: tools cyclonus ## thousands of random NetworkPolicies against cyclonus' matcher (SEED=1)
+	$(PYTHON_BIN) tests/parity/compare_policies.py --seed $(SEED)
+
 # --- the lab -----------------------------------------------------------------------------------------------------
 
 .PHONY: lab-nodes lab site lab-status lab-down test-lab molecule demo
@@ -138,6 +150,6 @@ demo: lab ## a good release that is promoted and a bad one that is rolled back
 test: tools ## every test there is; what the continuous integration calls
 	@mk/sections $(CHECKS) $(TESTS)
 
-bench: tools ## the benchmarks and their limits
+bench: tools cyclonus ## the benchmarks and their limits
 	@mk/packages $(PACKAGES_BENCH)
 	$(PYTHON_BIN) tests/bench/run.py

@@ -56,7 +56,7 @@ options:
     description:
       - The Gitea with the app's repository, and as whom it is asked. Without it, tags, runs and the runner are not
         looked at.
-      - It takes the scopes C(read:repository), C(read:organization) and, to see runners of the whole Gitea,
+      - It takes the scopes C(read:repository) and C(read:organization), and where none of their runners is online also
         C(read:admin).
     type: dict
     suboptions:
@@ -88,6 +88,12 @@ options:
     description: The app's repository in Gitea, as C(owner/name).
     type: str
     default: lumen/lumen
+  runner_scope:
+    description:
+      - Where the runner is registered, V(instance), an organization or C(owner/name).
+      - Without it, the repository and its owner are asked, and the whole Gitea if none of theirs is online. Gitea does
+        not tell which of its runners serve another repository.
+    type: str
   branch:
     description: The branch that Argo CD follows.
     type: str
@@ -244,6 +250,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "version": {"type": "str"},
     "image_repository": {"type": "str"},
     "repository": {"type": "str", "default": "lumen/lumen"},
+    "runner_scope": {"type": "str"},
     "branch": {"type": "str", "default": "main"},
     "manifest": {"type": "str", "default": "03-airgap-zone/manifests/app/03-lumen-api.yaml"},
     "argocd_namespace": {"type": "str", "default": "argocd"},
@@ -264,17 +271,17 @@ def examine(params: dict[str, Any]) -> Report:
         argocd_namespace=params["argocd_namespace"],
         gitea_namespace=params["gitea_namespace"],
         repository=params["repository"],
+        runner_scope=params["runner_scope"] or "",
         branch=params["branch"],
         manifest=params["manifest"],
         image_repository=params["image_repository"] or "",
     )
-    session = Session.connect(params["kubeconfig"], params["context"])
     gitea = params["gitea"]
     return Doctor(
-        session,
+        lambda: Session.connect(params["kubeconfig"], params["context"]),
         SystemClock(),
         wanted,
-        query=prometheus.connect(params["prometheus"], session).query,
+        prometheus=lambda session: prometheus.connect(params["prometheus"], session).query,
         registry=lambda: Registry.connect(params["registry"]),
         gitea=(lambda: Gitea.connect(gitea)) if gitea else None,
         token=token_of(params["kubeconfig"], params["context"], Node().read),

@@ -16,6 +16,7 @@ author:
 description:
   - A ServiceAccount in the namespace of the app, a Role with its binding in each namespace that a release meets, and a
     ClusterRole for what has no namespace. What they grant is listed in RV(rights), each with the reason.
+  - A policy that holds its patches to what releases change, with O(guard).
   - A kubeconfig with a token of that ServiceAccount, mode 0600, on the machine that this runs on. Plays after this one
     name it as their O(kubeconfig), and need no administrator any more.
   - The token is asked for by a TokenRequest, so that it ends by itself and is kept nowhere else. It is renewed when it
@@ -75,7 +76,8 @@ options:
       applications:
         description:
           - Applications that a release may patch, to refresh them or to end an operation.
-          - Whoever may patch an Application may let it deploy something else, as far as its AppProject allows.
+          - Without O(guard), whoever may patch an Application may let it deploy something else, as far as its
+            AppProject allows.
         type: list
         elements: str
         default: []
@@ -86,6 +88,15 @@ options:
     type: list
     elements: str
     default: []
+  guard:
+    description:
+      - Hold its patches to what releases change, by a ValidatingAdmissionPolicy for this identity alone. RBAC can only
+        say which objects it may patch.
+      - Of a Rollout, that is the images of its containers, which stay at their place in the registry. Of an
+        Application, nothing but metadata and status.
+      - Needs Kubernetes 1.30 or later.
+    type: bool
+    default: true
   token_seconds:
     description:
       - How long a new token lasts, in seconds, at least 600. The API server may give less.
@@ -259,7 +270,8 @@ ARGUMENT_SPEC: dict[str, Any] = {
         },
     },
     "observed_namespaces": {"type": "list", "elements": "str", "default": []},
-    "token_seconds": {"type": "int", "default": 90 * 86400},
+    "guard": {"type": "bool", "default": True},
+    "token_seconds": {"type": "int", "default": 90 * 86400, "no_log": False},
     "renew_seconds": {"type": "int", "default": 30 * 86400},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
@@ -279,6 +291,7 @@ def wanted_of(params: dict[str, Any]) -> Wanted:
         argocd_namespace=argocd.get("namespace", ""),
         applications=tuple(argocd.get("applications", ())),
         observed=tuple(params["observed_namespaces"]),
+        guard=params["guard"],
     )
 
 

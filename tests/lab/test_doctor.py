@@ -91,12 +91,11 @@ class App:
         eventually(f"the Rollout is {phase}", lambda: self.status().get("phase") == phase, deadline)
 
     def examine(self) -> list[Finding]:
-        session = Session.connect(self.kubeconfig)
         doctor = Doctor(
-            session,
+            lambda: Session.connect(self.kubeconfig),
             SystemClock(),
             self.wanted,
-            query=prometheus.connect(PROMETHEUS, session).query,
+            prometheus=lambda session: prometheus.connect(PROMETHEUS, session).query,
             registry=lambda: Registry.connect({"host": REGISTRY, "scheme": "http"}),
         )
         report = doctor.examine()

@@ -21,7 +21,12 @@ from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds i
     SECRET,
     SERVICE_ACCOUNT,
 )
-from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import Forbidden, KubeError, Session
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import (
+    Forbidden,
+    Invalid,
+    KubeError,
+    Session,
+)
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.node import Node
 from ansible_collections.lumen.airgap.plugins.module_utils.engines.identity import Wanted, forbidden
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
@@ -121,6 +126,73 @@ def test_it_is_shown_by_doing_it(path: str, wanted: Wanted) -> None:
             refused()
 
 
+def app(namespace: str) -> dict[str, Any]:
+    labels = {"app": "lumen-api"}
+    container = {"name": "lumen-api", "image": "192.168.2.2:5000/probe:lab", "args": ["serve", ":8080"]}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Rollout",
+        "metadata": {"name": "lumen-api", "namespace": namespace},
+        "spec": {
+            "replicas": 0,
+            "selector": {"matchLabels": labels},
+            "template": template,
+            "strategy": {"canary": {"steps": [{"setWeight": 50}]}},
+        },
+    }
+
+
+CONTAINER = "/spec/template/spec/containers/0"
+
+
+def test_of_a_rollout_it_changes_the_image_alone(path: str, wanted: Wanted) -> None:
+    from driver.cluster import kubectl
+
+    here = wanted.namespace
+    kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(app(here)))
+    session = Session.connect(path)
+
+    def patch(operation: str, where: str, value: Any = None) -> None:
+        session.patch(ROLLOUT, "lumen-api", here, [{"op": operation, "path": where, "value": value}], "json")
+
+    def refused() -> bool:
+        try:
+            patch("replace", f"{CONTAINER}/image", "elsewhere.example/probe:lab")
+        except Invalid:
+            return True
+        return False
+
+    eventually("the policy is in force", refused, 20)
+    patch("replace", f"{CONTAINER}/image", "192.168.2.2:5000/probe:other")
+    session.patch(ROLLOUT, "lumen-api", here, {"status": {"abort": True}}, subresource="status")
+    for operation, where, value in (
+        ("replace", f"{CONTAINER}/image", "192.168.2.2:5000/other/probe:lab"),
+        ("replace", f"{CONTAINER}/args", ["serve", ":9090"]),
+        ("remove", f"{CONTAINER}/args", None),
+        ("add", f"{CONTAINER}/envFrom", [{"secretRef": {"name": "any"}}]),
+        ("add", "/spec/template/spec/containers/-", {"name": "more", "image": "192.168.2.2:5000/probe:lab"}),
+        ("add", "/spec/template/spec/initContainers", [{"name": "i", "image": "192.168.2.2:5000/probe:lab"}]),
+        ("add", "/spec/template/spec/hostNetwork", True),
+        ("add", "/spec/template/spec/serviceAccountName", "default"),
+        ("add", "/spec/template/metadata/annotations", {"a": "b"}),
+        ("replace", "/spec/replicas", 9),
+        ("replace", "/spec/strategy/canary/steps", []),
+        ("add", "/spec/paused", True),
+    ):
+        with pytest.raises(Invalid, match="releases change"):
+            patch(operation, where, value)
+
+
+def test_the_guard_is_nobody_elses(path: str, wanted: Wanted) -> None:
+    from driver.cluster import kubectl
+
+    kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(app(wanted.namespace)))
+    kubectl("scale", "rollout", "lumen-api", "-n", wanted.namespace, "--replicas=0")
+    patch = json.dumps({"spec": {"paused": True}})
+    kubectl("patch", "rollout", "lumen-api", "-n", wanted.namespace, "--type=merge", "-p", patch)
+
+
 def test_roles_that_are_given_away_are_refused(path: str, wanted: Wanted) -> None:
     role = {
         "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -193,13 +265,39 @@ def test_a_namespace_that_is_not_there(identities: Identities, tmp_path: Path) -
     assert not Path(file).exists()
 
 
+def test_it_cannot_make_itself_anew(path: str, wanted: Wanted) -> None:
+    """Whoever has only this kubeconfig gets neither a new token nor another right."""
+    own = Identities(Session.connect(path), Node(), SystemClock())
+    with pytest.raises(Forbidden, match="serviceaccounts"):
+        own.present(wanted, path, 90 * DAY, 30 * DAY)
+    assert can(path, {"verb": "get", "resource": "services", "namespace": wanted.namespace})
+
+
+def test_an_api_server_that_is_away(wanted: Wanted, tmp_path: Path) -> None:
+    cluster = {"server": "https://127.0.0.1:1"}
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "a",
+        "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+        "clusters": [{"name": "a", "cluster": cluster}],
+        "users": [{"name": "a", "user": {"token": "none"}}],
+    }
+    (tmp_path / "away").write_text(json.dumps(content))
+    away = Identities(Session.connect(str(tmp_path / "away")), Node(), SystemClock())
+    with pytest.raises(KubeError, match=r"no answer from https://127\.0\.0\.1:1"):
+        away.present(wanted, str(tmp_path / "made"), 90 * DAY, 30 * DAY)
+    assert not (tmp_path / "made").exists()
+
+
 def test_absent_leaves_nothing(path: str, wanted: Wanted, identities: Identities) -> None:
     from driver.cluster import kubectl
 
     assert identities.absent(wanted, path).changed
     assert not Path(path).exists()
     selector = f"--selector=lumen.airgap/identity={wanted.owner}"
-    kinds = "serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings"
+    kinds = "serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings,validatingadmissionpolicies"
+    kinds += ",validatingadmissionpolicybindings"
     assert json.loads(kubectl("get", kinds, "-A", selector, "-o", "json"))["items"] == []
     assert not identities.absent(wanted, path).changed
 

@@ -4,9 +4,10 @@
 
 """Random cases for the parity commands; the same cases for the same seed.
 
-Usage: ``cases.py conditions|runs|replicas N SEED`` writes N cases as JSON lines. Conditions and runs are cases of
-``verdicts.py``: one measurement with a condition from the whole grammar, or whole runs with plain conditions.
-Replicas are cases of ``replicas.py``. Most make sense, and some are wrong in one place: what Argo refuses counts too.
+Usage: ``cases.py conditions|runs|replicas|reachability N SEED`` writes N cases as JSON lines. Conditions and runs are
+cases of ``verdicts.py``: one measurement with a condition from the whole grammar, or whole runs with plain conditions.
+Replicas are cases of ``replicas.py``, and those of ``reachability.py`` come from ``policies.py``. Most of the first
+three make sense, and some are wrong in one place: what Argo refuses counts too.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from functools import partial
 from itertools import islice
 from random import Random
 from typing import Any, TypeVar
+
+from policies import reachability
 
 Case = dict[str, Any]
 T = TypeVar("T")
@@ -269,7 +272,12 @@ def _scale(random: Random, most: int) -> Case:
 
 # --- the command --------------------------------------------------------------------------------------------------
 
-KINDS: dict[str, Callable[[Random], Iterator[Case]]] = {"conditions": conditions, "runs": runs, "replicas": replicas}
+KINDS: dict[str, Callable[[Random], Iterator[Case]]] = {
+    "conditions": conditions,
+    "runs": runs,
+    "replicas": replicas,
+    "reachability": reachability,
+}
 
 
 def generate(kind: str, count: int, seed: int) -> Iterator[Case]:

@@ -90,9 +90,71 @@ def test_replicas_of_the_usual_steps(replicas: int, weight: int, canary: int, st
     assert ask("replicas.py", [case], tmp_path) == [{"id": "r", "canary": canary, "stable": stable}]
 
 
+POD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "a"}, "status": {"podIP": "10.0.0.1"}}
+DENY = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "NetworkPolicy",
+    "metadata": {"name": "n", "namespace": "a"},
+    "spec": {
+        "podSelector": {},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"from": [{"ipBlock": {"cidr": "203.0.113.0/24"}}], "ports": [{"port": 443}]}],
+    },
+}
+FLOWS = [
+    {"from": "203.0.113.7", "to": "a/p", "port": 443},
+    {"from": "203.0.113.7", "to": "a/p", "port": 443, "protocol": "UDP"},
+    {"from": "a/p", "to": "203.0.113.7", "port": 443, "protocol": "TCP"},
+    {"from": "a/p", "to": "10.0.0.1", "port": 1, "protocol": None},
+]
+REACHABILITY = {"resources": [POD, DENY], "flows": FLOWS}
+ANSWER = ["allow", "deny", "deny", "allow"]
+
+
+def test_reachability_of_a_pod_that_is_closed_but_for_one_port(tmp_path: Path) -> None:
+    assert ask("reachability.py", [{"id": "n", **REACHABILITY}], tmp_path) == [{"id": "n", "verdicts": ANSWER}]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"flows": [{"from": "a/no", "to": "a/p", "port": 443}]}, "there is no pod a/no"),
+        ({"flows": [*FLOWS, {"from": "a/p", "to": "a/p", "port": 0}]}, "port"),
+        ({"flows": [{"from": "a/p", "to": "a/p"}]}, "None is no port"),
+        ({"flows": ["a/p"]}, "a flow is a mapping"),
+        ({"flows": {}}, "flows is no list"),
+        ({"resources": {"kind": "List"}}, "resources is no list"),
+        ({"resources": [POD, {**DENY, "spec": {"policyTypes": ["ingress"]}}]}, "spec.policyTypes"),
+        ({"resources": [POD, POD]}, "twice"),
+        ({"resources": [None]}, "object 1"),
+        # No flow asks for it, and still nothing is decided.
+        ({"resources": [POD, {**DENY, "spec": {"ingress": [{"from": [{}]}]}}], "flows": []}, "spec.ingress[0].from[0]"),
+    ],
+)
+def test_a_case_that_is_wrong_has_no_verdicts_and_ends_nothing(
+    wrong: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    cases = [{"id": "w", **REACHABILITY, **wrong}, {"id": "n", **REACHABILITY}]
+    first, second = ask("reachability.py", cases, tmp_path)
+    assert (first["id"], first["verdicts"], set(first)) == ("w", [], {"id", "verdicts", "error"})
+    assert reason in first["error"]
+    assert second == {"id": "n", "verdicts": ANSWER}
+
+
+@pytest.mark.parametrize("line", [b"x", b"[]", b"\xff", b"[" * 100_000, b'{"flows": ' + b"9" * 5000 + b"}"])
+def test_a_line_that_is_no_case_does_not_end_the_stream(line: bytes) -> None:
+    good = json.dumps({"id": "n", **REACHABILITY}).encode()
+    command = [sys.executable, str(HERE / "reachability.py")]
+    done = subprocess.run(command, input=line + b"\n" + good, capture_output=True, check=True, timeout=60)
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert (first["id"], first["verdicts"], set(first)) == (None, [], {"id", "verdicts", "error"})
+    assert second == {"id": "n", "verdicts": ANSWER}
+
+
 @pytest.mark.parametrize(
     ("command", "case"),
     [
+        ("reachability.py", REACHABILITY),
         ("verdicts.py", {"metrics": [METRIC], "results": {"m": [GOOD, BAD]}}),
         ("replicas.py", {"replicas": 10, "weight": 20, "maxSurge": "25%", "maxUnavailable": 1}),
     ],
@@ -127,3 +189,30 @@ def test_reachability_of_flows(tmp_path: Path) -> None:
     assert "default/c" in second["error"]
     assert third["error"]
     assert fourth == {"id": "n4", "verdicts": ["allow", "allow", "allow"]}
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_long_line_is_answered_as_short_ones_are(broken: bool, tmp_path: Path) -> None:
+    pods = [{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"p{number}"}} for number in range(40)]
+    only = {"podSelector": {}, "ingress": [{"from": [{"podSelector": {"matchLabels": {"a": "b"}}}]}]}
+    policy = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "n"}, "spec": only}
+    flows = [
+        {"from": f"default/p{one}", "to": f"default/p{other}", "port": 80 if broken and one == 39 else 81}
+        for one in range(40)
+        for other in range(40)
+    ] * 15
+    if broken:
+        flows[-1] = {"from": "default/p0", "to": "default/]", "port": 80}
+    cases = [
+        {"id": 1, "resources": [*pods, policy], "flows": flows},
+        {"id": 2, "resources": [*pods, policy], "flows": flows[:50]},
+    ]
+    assert len(json.dumps(cases[0])) > 1 << 20
+    long, short = ask("reachability.py", cases, tmp_path)
+    if broken:
+        assert (long["id"], long["verdicts"]) == (1, [])
+        assert "default/]" in long["error"]
+    else:
+        assert len(long["verdicts"]) == len(flows)
+        assert long["verdicts"][:50] == short["verdicts"]
+        assert long["verdicts"].count("allow") == 40 * 15

@@ -242,15 +242,6 @@ class Gitea:
 
     # --- tags, and the runs that they start ------------------------------------------------------------------------
 
-    def all_runners(self, owner: str, name: str) -> list[dict[str, Any]]:
-        """The runners that may take a job of the repository: its own, its owner's and the instance's."""
-        found = self.runners(Scope(f"{owner}/{name}"))
-        try:
-            found += self.runners(Scope(owner))
-        except NotFound:
-            pass  # the owner is a user, whose runners only the user can list
-        return found + self.runners(Scope("instance"))
-
     def tags(self, owner: str, name: str) -> list[dict[str, Any]]:
         """The newest tags, newest first: name, commit.sha."""
         path = f"{_repo(owner, name)}/tags"

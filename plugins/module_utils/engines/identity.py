@@ -59,6 +59,8 @@ class Wanted:
     """Of Argo CD: refreshed, and their operations ended, by releases."""
     observed: tuple[str, ...] = ()
     """Namespaces whose pods and workloads the doctor looks at."""
+    guard: bool = True
+    """Whether a policy holds its patches to what releases change, which RBAC cannot."""
 
     @property
     def user(self) -> str:
@@ -140,7 +142,61 @@ def objects(wanted: Wanted) -> list[dict[str, Any]]:
                 "subjects": [{"kind": "ServiceAccount", "name": wanted.account, "namespace": wanted.namespace}],
             }
         )
-    return made
+    return made + (_guard(wanted) if wanted.guard else [])
+
+
+def _same_but(path: str, free: str) -> str:
+    """CEL: every field below ``path`` but one is as before."""
+    new, old = f"object.{path}", f"oldObject.{path}"
+    return f"{new}.all(k, k == '{free}' || (k in {old} && {new}[k] == {old}[k])) && {old}.all(k, k in {new})"
+
+
+def _guard(wanted: Wanted) -> list[dict[str, Any]]:
+    """A policy for this identity alone. RBAC says which objects it may patch, this what of them."""
+    old, containers = "oldObject.spec.template.spec.containers", "object.spec.template.spec.containers"
+    place = "image.substring(0, {0}.image.lastIndexOf('/') + 1)"
+    images = (
+        f"{containers}.size() == {old}.size() && {containers}.all(c, {old}.exists(o, o.name == c.name"
+        " && c.all(k, k == 'image' || (k in o && c[k] == o[k])) && o.all(k, k in c)"
+        f" && c.{place.format('c')} == o.{place.format('o')}))"
+    )
+    operation = "!has(object.operation) || (has(oldObject.operation) && object.operation == oldObject.operation)"
+    rules = [
+        ("Rollout", _same_but("spec", "template"), "of a Rollout, releases change images alone"),
+        ("Rollout", _same_but("spec.template", "spec"), "of a Rollout, releases change images alone"),
+        ("Rollout", _same_but("spec.template.spec", "containers"), "of a Rollout, releases change images alone"),
+        ("Rollout", images, "of a container, releases change the image alone, and not its place in the registry"),
+        ("Application", "object.spec == oldObject.spec", "releases refresh an Application, and do not change it"),
+        ("Application", operation, "releases refresh an Application, and start no operation of their own"),
+    ]
+    api_version = "admissionregistration.k8s.io/v1"
+    resources = {
+        "apiGroups": ["argoproj.io"],
+        "apiVersions": ["*"],
+        "operations": ["UPDATE"],
+        "resources": ["rollouts", "applications"],
+    }
+    policy = {
+        "apiVersion": api_version,
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": _metadata(wanted, wanted.owner, ""),
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": [resources]},
+            "matchConditions": [{"name": "identity", "expression": f"request.userInfo.username == '{wanted.user}'"}],
+            "validations": [
+                {"expression": f"object.kind != '{kind}' || ({rule})", "message": message}
+                for kind, rule, message in rules
+            ],
+        },
+    }
+    binding = {
+        "apiVersion": api_version,
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": _metadata(wanted, wanted.owner, ""),
+        "spec": {"policyName": wanted.owner, "validationActions": ["Deny"]},
+    }
+    return [policy, binding]
 
 
 def _metadata(wanted: Wanted, name: str, namespace: str) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Protocol, TypeVar
 
+from ..adapters.gitea import NotFound as GiteaNotFound
+from ..adapters.gitea import Scope
 from ..adapters.kube.kinds import (
     ANALYSIS_RUN,
     APPLICATION,
@@ -68,8 +70,8 @@ class GiteaReader(Protocol):
     def repository(self, owner: str, name: str) -> dict[str, Any]:
         """The repository."""
 
-    def all_runners(self, owner: str, name: str) -> list[dict[str, Any]]:
-        """Runners of the repository, of its owner and of the instance."""
+    def runners(self, scope: Scope) -> list[dict[str, Any]]:
+        """The runners that are registered there; of the instance all that there are, whoever's they are."""
 
     def tags(self, owner: str, name: str) -> list[dict[str, Any]]:
         """The newest tags."""
@@ -116,6 +118,8 @@ class Wanted:
     branch: str = "main"
     manifest: str = ""
     """Path of the app's manifest in it."""
+    runner_scope: str = ""
+    """Where the runner is registered, as ``adapters.gitea.Scope``; empty for wherever it may be."""
     image_repository: str = ""
     """The app's repository in the registry; empty for its name."""
 
@@ -137,12 +141,13 @@ class Report:
 
 @dataclass
 class Doctor:
-    """``registry`` and ``gitea`` open a session when they are called; None when there is nobody to ask."""
+    """``connect``, ``registry`` and ``gitea`` open a session when they are called; None when there is nobody to ask."""
 
-    session: Session
+    connect: Callable[[], Session]
     clock: Clock
     wanted: Wanted
-    query: Callable[[str], Any] | None = None
+    prometheus: Callable[[Session], Callable[[str], Any]] | None = None
+    """Gives what asks a query."""
     registry: Callable[[], RegistryReader] | None = None
     gitea: Callable[[], GiteaReader] | None = None
     token: str = ""
@@ -151,10 +156,23 @@ class Doctor:
     _looked_at: list[str] = field(default_factory=list)
     _cluster: bool = True
     """False once the API server did not answer."""
+    _session: Session | None = None
+
+    @property
+    def session(self) -> Session:
+        """The API server, where ``_cluster`` is true."""
+        if self._session is None:
+            raise AirgapError("there is no session with the API server")
+        return self._session
 
     def examine(self) -> Report:
         """Collect and judge. Raises nothing for what cannot be reached."""
         facts = Facts(self.wanted.app, self.wanted.namespace, self.wanted.registry, self.clock.time())
+        try:
+            self._session = self.connect()
+        except AirgapError as error:  # a kubeconfig that cannot be used
+            self._cluster = False
+            self._unreached.append(Unreached("The API server", error.message))
         facts = self._read_rollout(facts)
         facts = self._read_cluster(facts)
         facts = replace(facts, pipeline=self._read_gitea())
@@ -167,7 +185,8 @@ class Doctor:
             unreached=list(self._unreached),
             identity_expires=said.expires if said else 0.0,
         )
-        head = f"{self.wanted.app} in {self.wanted.namespace} ({self.session.server})"
+        server = f" ({self._session.server})" if self._session else ""
+        head = f"{self.wanted.app} in {self.wanted.namespace}{server}"
         return Report(head, diagnose(facts), self._looked_at, facts)
 
     # -- the cluster ---------------------------------------------------------------------------------------------
@@ -230,7 +249,9 @@ class Doctor:
                 runs=self._list(ANALYSIS_RUN, here),
             )
         if self.wanted.argocd_namespace:
-            facts = replace(facts, applications=self._list(APPLICATION, self.wanted.argocd_namespace))
+            found = self._list(APPLICATION, self.wanted.argocd_namespace)
+            places = {here, self.wanted.rollouts_namespace}
+            facts = replace(facts, applications=[each for each in found if deploys_into(each, places)])
             kinds = {kind for each in facts.applications for kind in unknown_kinds(each)}
             facts = replace(facts, kinds={kind: self._known(*kind) for kind in kinds} if self._cluster else {})
         facts = self._read_workloads(facts)
@@ -279,9 +300,16 @@ class Doctor:
             facts,
             workloads=workloads,
             workload_pods=pods,
+            runner_namespace=wanted.gitea_namespace if wanted.gitea_namespace in seen else "",
             # Without the kind there is a finding already, and it says more.
-            expected=[each for each in expected if each[0] in seen and facts.rollouts_known],
+            expected=[
+                each for each in expected if each[0] in seen and facts.rollouts_known and self._installed(each[0])
+            ],
         )
+
+    def _installed(self, namespace: str) -> bool:
+        """Argo CD's controllers are not missed where its Applications are not known, which is told by itself."""
+        return namespace != self.wanted.argocd_namespace or f"Applications in {namespace}" in self._looked_at
 
     def _record(self) -> dict[str, Any] | None:
         record = Record.read(self.session, self.clock, self.wanted.namespace, self.wanted.app)
@@ -317,9 +345,23 @@ class Doctor:
     def _read_runners(self, gitea: GiteaReader, owner: str, name: str, found: Pipeline) -> Pipeline:
         return replace(
             found,
-            runners=gitea.all_runners(owner, name),
+            runners=self._runners(gitea, owner, name),
             queued=gitea.runs(owner, name, {"status": "queued"}),
         )
+
+    def _runners(self, gitea: GiteaReader, owner: str, name: str) -> list[dict[str, Any]]:
+        """Those that may take a job of the repository.
+
+        Of the whole instance's, Gitea does not tell which are another repository's, so that they are the last resort.
+        """
+        if self.wanted.runner_scope:
+            return gitea.runners(Scope(self.wanted.runner_scope))
+        found = gitea.runners(Scope(f"{owner}/{name}"))
+        with contextlib.suppress(GiteaNotFound):  # an owner that is a user: only that user can list them
+            found += gitea.runners(Scope(owner))
+        if not any(runner.get("status") == "online" for runner in found):
+            found += gitea.runners(Scope("instance"))
+        return list({runner["id"]: runner for runner in found}.values())
 
     def _read_tag(self, gitea: GiteaReader, owner: str, name: str, found: Pipeline) -> Pipeline:
         tag = self.wanted.version or newest([str(each["name"]) for each in gitea.tags(owner, name)])
@@ -393,7 +435,7 @@ class Doctor:
 
     def _ask_prometheus(self, facts: Facts) -> Facts:
         """What the queries of the version in the spec give now, when an analysis of it has ended badly."""
-        if self.query is None or not self._cluster or facts.rollout is None:
+        if self.prometheus is None or not self._cluster or facts.rollout is None:
             return facts
         hash = (facts.rollout.get("status") or {}).get("currentPodHash")
         bad = [
@@ -406,12 +448,19 @@ class Doctor:
         answers: dict[str, str] = {}
         for query in queries:
             try:
-                answers[query] = format_value(self.query(query))
+                answers[query] = format_value(self.prometheus(self.session)(query))
             except AirgapError as error:
                 return replace(facts, queries=answers, queries_failed=error.message)
         if queries:
             self._looked_at.append("Prometheus")
         return replace(facts, queries=answers)
+
+
+def deploys_into(application: Mapping[str, Any], namespaces: set[str]) -> bool:
+    """Whether an Application has to do with one of these namespaces. Others on the same Argo CD are not ours."""
+    destination = ((application.get("spec") or {}).get("destination") or {}).get("namespace")
+    resources = (application.get("status") or {}).get("resources") or ()
+    return bool(namespaces & {destination, *(each.get("namespace") for each in resources)})
 
 
 def newest(tags: Sequence[str]) -> str:

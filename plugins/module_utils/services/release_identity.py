@@ -14,8 +14,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Callable
 
-from ..adapters.kube.kinds import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING, SERVICE_ACCOUNT
-from ..adapters.kube.session import Forbidden, Session
+from ..adapters.kube.kinds import (
+    ADMISSION_POLICY,
+    ADMISSION_POLICY_BINDING,
+    CLUSTER_ROLE,
+    CLUSTER_ROLE_BINDING,
+    ROLE,
+    ROLE_BINDING,
+    SERVICE_ACCOUNT,
+)
+from ..adapters.kube.session import Forbidden, NotFound, Session
 from ..adapters.node import Node
 from ..engines import identity
 from ..engines.identity import Server, Wanted
@@ -25,7 +33,8 @@ from .apply import Outcome, Prune, apply, remove
 
 MODE = "0600"
 
-_ROLE_KINDS = (ROLE_BINDING, ROLE, CLUSTER_ROLE_BINDING, CLUSTER_ROLE)
+# In the order in which they go when they are not wanted any more: rights before what limits them.
+_KINDS = (ROLE_BINDING, ROLE, CLUSTER_ROLE_BINDING, CLUSTER_ROLE, ADMISSION_POLICY_BINDING, ADMISSION_POLICY)
 _KNOWN_SECONDS, _AGAIN_SECONDS = 10.0, 0.5
 """How long a right that was just granted may take to be known to the API server's authorizer."""
 
@@ -74,8 +83,7 @@ class Identities:
         The file is written anew when it would end within ``renew_seconds``. Raises AirgapError when the identity
         lacks a right, or has one that it must not have.
         """
-        prune = Prune(_ROLE_KINDS, f"{identity.OWNER_LABEL}={wanted.owner}")
-        done = Identity(apply(self._session, identity.objects(wanted), prune=prune, dry_run=dry_run))
+        done = Identity(self._apply(wanted, dry_run))
         account = self._session.find(SERVICE_ACCOUNT, wanted.account, wanted.namespace)
         uid = account["metadata"]["uid"] if account else ""
         trust = self._session.trust
@@ -101,7 +109,7 @@ class Identities:
         """Objects and file gone; the token ends with its ServiceAccount."""
         done = Identity(remove(self._session, identity.objects(wanted), dry_run=dry_run))
         # Roles in namespaces that are no longer asked for are found by their label.
-        prune = Prune(_ROLE_KINDS, f"{identity.OWNER_LABEL}={wanted.owner}")
+        prune = Prune(_KINDS, f"{identity.OWNER_LABEL}={wanted.owner}")
         rest = apply(self._session, [], prune=prune, dry_run=dry_run)
         known = {change[:3] for change in done.objects.changes}
         for change, before, after in rest.pairs:
@@ -112,6 +120,18 @@ class Identities:
             if not dry_run:
                 self._node.remove(path)
         return done
+
+    def _apply(self, wanted: Wanted, dry_run: bool) -> Outcome:
+        prune = Prune(_KINDS, f"{identity.OWNER_LABEL}={wanted.owner}")
+        try:
+            if wanted.guard:
+                self._session.namespaced(ADMISSION_POLICY)
+        except NotFound as error:
+            raise AirgapError(
+                f"{self._session.server} knows no ValidatingAdmissionPolicy, which came with Kubernetes 1.30. Set "
+                "guard to false: then nothing holds the identity to changing images."
+            ) from error
+        return apply(self._session, identity.objects(wanted), prune=prune, dry_run=dry_run)
 
     def _token(self, wanted: Wanted, seconds: float, renew_seconds: float) -> str:
         token = self._session.request_token(wanted.account, wanted.namespace, seconds)

@@ -54,9 +54,9 @@ class Cluster(FakeSession):
         super().__init__(ROLLOUT, TEMPLATE)
         self.queries: list[str] = []
         self.value = value
-        self.proxy = self.answer
+        self.proxy = self.measure
 
-    def answer(self, _namespace: str, _service: str, _port: int, _path: str, query: dict[str, str]) -> bytes:
+    def measure(self, _namespace: str, _service: str, _port: int, _path: str, query: dict[str, str]) -> bytes:
         self.queries.append(query["query"])
         result = [{"metric": {}, "value": [1767225600, self.value]}]
         return json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
@@ -150,7 +150,7 @@ def test_what_cannot_succeed_before_the_deadline_is_refused_at_once(monkeypatch:
 
 def test_no_verdict_before_the_deadline_fails_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = Cluster("1")
-    good, bad = cluster.answer, iter([True, False, True, False, True])
+    good, bad = cluster.measure, iter([True, False, True, False, True])
     cluster.proxy = lambda *asked: b"" if next(bad, False) else good(*asked)
     result, _lines = perform(monkeypatch, cluster, deadline=125)
     assert (result["failed"], result["phase"]) == (True, "Error")

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds import (
+    ADMISSION_POLICY,
+    ADMISSION_POLICY_BINDING,
     CLUSTER_ANALYSIS_TEMPLATE,
     CUSTOM_RESOURCE_DEFINITION,
     DEPLOYMENT,
@@ -50,6 +52,8 @@ CLUSTER_SCOPED = {
     NAMESPACE,
     Kind("rbac.authorization.k8s.io/v1", "ClusterRole"),
     Kind("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
+    ADMISSION_POLICY,
+    ADMISSION_POLICY_BINDING,
 }
 
 

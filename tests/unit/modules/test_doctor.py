@@ -51,6 +51,13 @@ def test_all_is_well(run: Run) -> None:
     }
 
 
+def test_a_kubeconfig_that_is_not_there(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    result = run(module, kubeconfig="/nowhere", gitea={"url": "http://127.0.0.1:1", "token": "secret"}, **ARGUMENTS)
+    assert "failed" not in result
+    assert "kubeconfig /nowhere does not exist" in result["findings"][0]["cause"]
+
+
 def test_what_is_found_is_returned(run: Run, session: FakeSession) -> None:
     session.remove(ROLLOUT, "api", "lumen")
     result = run(module, **ARGUMENTS)

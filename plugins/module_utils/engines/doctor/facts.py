@@ -117,6 +117,8 @@ class Facts:
     workloads: Sequence[Object] = ()
     """Deployments and StatefulSets of the namespaces that CI/CD runs in."""
     workload_pods: Sequence[Object] = ()
+    runner_namespace: str = ""
+    """Where the runner's pod has to be among them; empty when that could not be looked at."""
     expected: Sequence[tuple[str, str]] = ()
     """(namespace, name) of workloads that have to be among them."""
     images: Mapping[str, ImageAnswer] = field(default_factory=dict)

@@ -86,7 +86,7 @@ def _runner(facts: Facts, pipeline: Pipeline) -> Iterator[Finding]:
         "Runner of Gitea",
         cause,
         [*records, *pods, *waiting],
-        [*remedy, *_runner_advice(facts)] if not disabled else remedy,
+        remedy or _runner_advice(facts),
     )
 
 
@@ -119,17 +119,24 @@ def _phase(pod: Object) -> str:
 
 
 def _runner_advice(facts: Facts) -> list[str]:
+    if not facts.runner_namespace:
+        return ["See what its pod says: it is in the namespace of Gitea, with the label app=act-runner."]
     pods = _own_pods(facts)
     deployed = [each for each in facts.workloads if each["metadata"]["name"] == "act-runner"]
     if deployed and not (deployed[0].get("spec") or {}).get("replicas", 1):
-        return [how("Its Deployment is scaled to 0:", "kubectl scale -n gitea deployment act-runner --replicas=1")]
+        return [
+            how(
+                "Its Deployment is scaled to 0:",
+                f"kubectl scale -n {facts.runner_namespace} deployment act-runner --replicas=1",
+            )
+        ]
     if pods and any(pod_problem(pod) for pod in pods):
         return ["Its pod does not start: see that finding."]
     if pods:
         return [
             how(
                 "Its pod runs, so it does not reach Gitea, or Gitea does not know it any more. Its log tells which:",
-                "kubectl logs -n gitea -l app=act-runner --tail=50",
+                f"kubectl logs -n {facts.runner_namespace} -l app=act-runner --tail=50",
             ),
             how(
                 "Register it anew, with the NodePort URL, which its jobs need as well:",

@@ -209,25 +209,6 @@ def test_the_library_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         Gitea(URL)
 
 
-def test_all_runners_that_may_take_a_job(fake: FakeGitea) -> None:
-    for scope in ("lumen/lumen", "lumen", "instance", "other/other"):
-        fake.add_runner(scope, name=scope)
-    found = connect(fake).all_runners("lumen", "lumen")
-    assert [runner["name"] for runner in found] == ["lumen/lumen", "lumen", "instance"]
-
-
-def test_an_owner_that_is_no_organization_has_no_runners_that_others_see(fake: FakeGitea) -> None:
-    fake.add_runner("instance")
-    fake.break_with("GET", "^/orgs/", (404, {"message": "user redirect does not exist"}))
-    assert len(connect(fake).all_runners("lumen", "lumen")) == 1
-
-
-def test_runners_of_the_instance_take_the_right_to_see_them(fake: FakeGitea) -> None:
-    fake.owners[TOKEN] = ("admin", {"read:repository", "read:organization"})
-    with pytest.raises(Refused, match="read:admin"):
-        connect(fake).all_runners("lumen", "lumen")
-
-
 def test_a_tag_its_commit_and_its_runs(fake: FakeGitea) -> None:
     repository = fake.repositories["lumen/lumen"]
     repository["tags"] = {"v1.0.1": {"sha": "b" * 40, "message": "bump\n\n[skip ci]"}, "v1.0.0": {"sha": "a" * 40}}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,10 +65,18 @@ def test_each_namespace_has_one_role_bound_to_the_account_alone() -> None:
     made = objects(WANTED)
     roles = [each["metadata"]["namespace"] for each in made if each["kind"] == "Role"]
     assert roles == ["lumen", "monitoring", "argocd", "gitea"]
-    for binding in (each for each in made if each["kind"].endswith("Binding")):
+    for binding in (each for each in made if each["kind"].endswith("RoleBinding")):
         assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "airgap-release", "namespace": "lumen"}]
         assert binding["roleRef"]["name"] == "airgap-release.lumen"
     assert all(each["metadata"]["labels"]["lumen.airgap/identity"] == "airgap-release.lumen" for each in made)
+
+
+def test_the_guard_is_for_this_identity_alone() -> None:
+    policy = next(each for each in objects(WANTED) if each["kind"] == "ValidatingAdmissionPolicy")
+    (condition,) = policy["spec"]["matchConditions"]
+    assert condition["expression"] == "request.userInfo.username == 'system:serviceaccount:lumen:airgap-release'"
+    assert policy["spec"]["failurePolicy"] == "Fail"
+    assert "ValidatingAdmissionPolicy" not in str(objects(replace(WANTED, guard=False)))
 
 
 def test_what_is_not_there_is_not_granted() -> None:
@@ -144,3 +153,25 @@ def file(
 )
 def test_when_it_is_written_anew(text: str | None, reason: str) -> None:
     assert stale(text, WANTED, SERVER, "u1", NOW, 30 * DAY) == reason
+
+
+def test_the_page_lists_every_right_and_no_other() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "security.md").read_text(encoding="utf-8")
+    seed = Wanted(
+        app="lumen-api",
+        namespace="lumen",
+        prometheus=("monitoring", "kube-prometheus-stack-prometheus", 9090),
+        argocd_namespace="argocd",
+        applications=("lumen-app",),
+        observed=("argocd", "argo-rollouts", "gitea"),
+    )
+    rows = []
+    for right in rights(seed):
+        group = f".{right.group}" if right.group else ""
+        resources = ", ".join(f"`{resource}{group}`" for resource in right.resources)
+        names = ", ".join(f"`{name}`" for name in right.names) or "all"
+        rows.append(
+            f"| {right.namespace or '(cluster)'} | {resources} | {', '.join(right.verbs)} | {names} | {right.why} |"
+        )
+    head = "| namespace | resources | verbs | objects | for |\n|---|---|---|---|---|\n"
+    assert head + "\n".join(rows) + "\n\n" in page

@@ -45,6 +45,7 @@ HOST = "192.168.2.2:5000"
 IMAGE = f"{HOST}/lumen-api"
 MANIFEST = "manifests/03-lumen-api.yaml"
 WANTED = Wanted("lumen-api", "lumen", HOST, repository="lumen/lumen", manifest=MANIFEST)
+DESTINATION = {"destination": {"namespace": "lumen"}}
 HASH = "rollouts-pod-template-hash"
 
 
@@ -104,9 +105,7 @@ class Site:
         for name in ("argocd-application-controller", "argocd-repo-server"):
             session.put(workload(name, "argocd"))
         session.put(workload("argo-rollouts", "argo-rollouts"))
-        session.put(
-            thing(APPLICATION, "lumen-app", "argocd", spec={}, status={"sync": {"status": "Synced"}, "resources": []})
-        )
+        session.put(thing(APPLICATION, "lumen-app", "argocd", spec=DESTINATION, status={"sync": {"status": "Synced"}}))
         repository = self.gitea.repositories["lumen/lumen"]
         repository["tags"] = {"v1.0.0": {"sha": "a" * 40, "message": "v1.0.0"}}
         path = "ci.yaml@refs/tags/v1.0.0"
@@ -120,10 +119,10 @@ class Site:
 
     def examine(self, wanted: Wanted = WANTED) -> Report:
         return Doctor(
-            self.session,  # type: ignore[arg-type]
+            lambda: self.session,  # type: ignore[arg-type,return-value]
             self.clock,
             wanted,
-            query=self.answers,
+            prometheus=lambda session: self.answers,
             registry=self.registry,
             gitea=lambda: Gitea.connect({"url": URL, "token": TOKEN}, self.gitea.session()),
             token=self.token,
@@ -197,9 +196,22 @@ def test_the_kind_that_a_sync_lacks_is_looked_up(site: Site, session: FakeSessio
         "message": "the server could not find the requested resource",
     }
     state = {"phase": "Failed", "syncResult": {"resources": [resource]}}
-    session.put(thing(APPLICATION, "lumen-app", "argocd", spec={}, status={"operationState": state}))
+    session.put(thing(APPLICATION, "lumen-app", "argocd", spec=DESTINATION, status={"operationState": state}))
     finding = next(finding for finding in site.examine().findings if finding.code == "crd-missing")
     assert "It does now" in finding.cause
+
+
+def test_applications_of_others_are_not_looked_at(site: Site, session: FakeSession) -> None:
+    failed = {"operationState": {"phase": "Failed", "message": "no"}}
+    session.put(thing(APPLICATION, "other", "argocd", spec={"destination": {"namespace": "other"}}, status=failed))
+    assert site.codes() == []
+    session.put(
+        thing(APPLICATION, "rollouts", "argocd", spec={"destination": {"namespace": "argo-rollouts"}}, status=failed)
+    )
+    assert site.codes() == ["sync-failed"]
+    resources = [{"kind": "Service", "namespace": "lumen", "name": "s"}]
+    session.put(thing(APPLICATION, "rollouts", "argocd", spec={}, status={**failed, "resources": resources}))
+    assert site.codes() == ["sync-failed"]
 
 
 def test_an_api_server_that_is_away_is_asked_once(site: Site, session: FakeSession) -> None:
@@ -210,6 +222,18 @@ def test_an_api_server_that_is_away_is_asked_once(site: Site, session: FakeSessi
     assert [(finding.code, finding.subject) for finding in report.findings] == [("not-reached", "The API server")]
     assert session.calls == []
     assert "Gitea lumen/lumen" in report.looked_at
+
+
+def test_a_kubeconfig_that_cannot_be_used(site: Site, clock: FakeClock) -> None:
+    def connect() -> Any:
+        raise AirgapError("kubeconfig /nowhere does not exist")
+
+    report = Doctor(connect, clock, WANTED, registry=site.registry).examine()
+    assert [(finding.code, finding.cause) for finding in report.findings] == [
+        ("not-reached", "kubeconfig /nowhere does not exist")
+    ]
+    assert report.lines[0] == "lumen-api in lumen: 1 error"
+    assert report.looked_at == ["the registry"]
 
 
 def test_credentials_that_are_refused_are_refused_once(site: Site, session: FakeSession) -> None:
@@ -261,9 +285,31 @@ def test_a_repository_that_is_not_there(site: Site) -> None:
 
 
 def test_runners_that_may_not_be_listed_are_no_runners_that_are_missing(site: Site) -> None:
+    site.gitea.runners.clear()
     site.gitea.owners[TOKEN] = ("admin", {"read:repository", "read:organization"})
     found = site.examine().findings
     assert [(finding.code, finding.subject) for finding in found] == [("not-allowed", "runners of Gitea")]
+
+
+def test_runners_are_asked_for_where_they_may_be(site: Site) -> None:
+    site.runner["status"] = "offline"
+    assert site.codes() == ["runner-offline"]
+    other = site.gitea.add_runner("lumen", labels=[{"name": "ubuntu-latest"}])
+    assert site.codes() == []
+    other["scope"] = "instance"
+    assert site.codes() == []
+    asked = Wanted("lumen-api", "lumen", HOST, repository="lumen/lumen", runner_scope="lumen/lumen")
+    assert site.codes(asked) == ["runner-offline"]
+
+
+def test_an_owner_that_is_no_organization_has_no_runners_that_others_see(site: Site) -> None:
+    site.gitea.break_with("GET", "^/orgs/", (404, {"message": "user redirect does not exist"}))
+    assert site.codes() == []
+
+
+def test_the_whole_gitea_is_not_asked_while_one_of_ours_is_online(site: Site) -> None:
+    site.gitea.owners[TOKEN] = ("admin", {"read:repository", "read:organization"})
+    assert site.codes() == []
 
 
 def test_a_gitea_that_answers_oddly(site: Site) -> None:

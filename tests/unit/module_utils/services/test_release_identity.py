@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds import (
+    ADMISSION_POLICY,
     CLUSTER_ROLE,
     ROLE,
     ROLE_BINDING,
@@ -178,6 +180,28 @@ def test_roles_that_are_not_wanted_any_more_go(identities: Identities, session: 
     assert done.written == ""
     assert [role["metadata"]["namespace"] for role in session.list(ROLE).items] == ["lumen", "monitoring"]
     assert [each["metadata"]["namespace"] for each in session.list(ROLE_BINDING).items] == ["lumen", "monitoring"]
+
+
+def test_the_guard_can_be_left_out_and_taken_away(identities: Identities, session: FakeSession, path: Path) -> None:
+    present(identities, path)
+    assert len(session.list(ADMISSION_POLICY).items) == 1
+    done = identities.present(replace(WANTED, guard=False), str(path), LASTS, RENEW)
+    assert [change.kind for change in done.objects.changes if change.action == "deleted"] == [
+        "ValidatingAdmissionPolicyBinding",
+        "ValidatingAdmissionPolicy",
+    ]
+    assert session.list(ADMISSION_POLICY).items == []
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_cluster_that_knows_no_such_policy(
+    dry_run: bool, identities: Identities, session: FakeSession, path: Path
+) -> None:
+    session.unknown_kinds |= {ADMISSION_POLICY, Kind(ADMISSION_POLICY.api_version, "ValidatingAdmissionPolicyBinding")}
+    with pytest.raises(AirgapError, match="Set guard to false"):
+        present(identities, path, dry_run)
+    assert session.list(ROLE).items == []
+    assert identities.present(replace(WANTED, guard=False), str(path), LASTS, RENEW, dry_run).changed
 
 
 def test_the_authorizer_may_need_a_moment(

@@ -178,6 +178,7 @@ def healthy(**changes: Any) -> Facts:
         applications=[application(), application("argo-rollouts", resources=[])],
         workloads=[deployment("argo-rollouts", "argo-rollouts"), deployment("act-runner", "gitea")],
         workload_pods=[pod("act-runner-1", "gitea", f"{REGISTRY}/gitea/runner:1", labels={"app": "act-runner"})],
+        runner_namespace="gitea",
         pipeline=pipeline(),
     )
     return replace(facts, **changes)

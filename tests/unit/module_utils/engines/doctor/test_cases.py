@@ -170,6 +170,7 @@ def test_the_pod_of_a_runner_that_is_offline_is_told() -> None:
     found = one(facts, "runner-offline")
     assert "pod act-runner-1 is Running" in found.evidence
     assert "$ kubectl logs -n gitea -l app=act-runner --tail=50" in found.remedy[0]
+    assert "app=act-runner" in one(replace(facts, runner_namespace=""), "runner-offline").remedy[0]
     gone = one(replace(facts, workload_pods=[]), "runner-offline")
     assert gone.remedy[0].startswith("There is no pod of it")
     scaled = one(

@@ -183,6 +183,8 @@ def test_other_kinds_are_left_out() -> None:
         (pod("x", ports=[{"name": "http", "containerPort": 1, "protocol": "ICMP"}]), "ICMP"),
         ({**pod("x"), "metadata": {"name": "x", "labels": {"app": 1}}}, "no value of a label"),
         (policy(policyTypes=["ingress"]), "neither Ingress nor Egress"),
+        (policy(policyTypes=["Ingress", "Egress", "Ingress"]), "one too many"),
+        (policy(ingress=[{"form": [{"podSelector": {}}]}]), r"spec.ingress\[0\] has a field 'form'"),
         (policy(ingress={}), "no list"),
         (policy(ingress=[{"from": [{}]}]), "names nobody"),
         (policy(ingress=[{"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}, "podSelector": {}}]}]), "only one of them"),
@@ -216,6 +218,10 @@ def test_what_the_api_server_would_refuse_is_refused(broken: Any, text: str) -> 
         ("a/web", "b/web", "80"),
         ("a/web", "b/web", 80, "ICMP"),
         (None, "b/web", 80),
+        (167772161, "b/web", 80),
+        (["a/web"], "b/web", 80),
+        ("a/web", "b/web", [80]),
+        ("a/web", "b/web", 80, ["TCP"]),
     ],
 )
 def test_what_cannot_be_asked_is_refused(flow: Any) -> None:
