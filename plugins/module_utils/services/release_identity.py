@@ -143,8 +143,8 @@ class Identities:
         missing = [name for name in namespaces if name and self._session.find(NAMESPACE, name) is None]
         if missing:
             raise AirgapError(
-                f"There is no namespace {', '.join(missing)}: make it first (in site.yml, the roles before this one do), "
-                "or leave it out of what the identity has to do with."
+                f"There is no namespace {', '.join(missing)}. In site.yml, the roles before this one make it; or leave it "
+                "out of what the identity has to do with."
             )
 
     def _token(self, wanted: Wanted, seconds: float, renew_seconds: float) -> str:

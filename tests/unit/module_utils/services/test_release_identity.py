@@ -242,7 +242,7 @@ def test_namespaces_that_are_not_there(identities: Identities, session: FakeSess
     session.remove(NAMESPACE, "lumen", None)
     session.remove(NAMESPACE, "gitea", None)
     assert present(identities, path, dry_run=True).changed
-    with pytest.raises(AirgapError, match="There is no namespace lumen, gitea: make it first"):
+    with pytest.raises(AirgapError, match="There is no namespace lumen, gitea"):
         present(identities, path)
     assert session.list(CLUSTER_ROLE).items == []
     assert not path.exists()
