@@ -143,7 +143,7 @@ class Identities:
         missing = [name for name in namespaces if name and self._session.find(NAMESPACE, name) is None]
         if missing:
             raise AirgapError(
-                f"There is no namespace {', '.join(missing)}. In site.yml, the roles before this one make it; or leave it "
+                f"There is no namespace {', '.join(missing)}. In site.yml, roles before this one make it; or leave it "
                 "out of what the identity has to do with."
             )
 
