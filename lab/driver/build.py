@@ -161,7 +161,7 @@ PROGRAMS: tuple[Row, ...] = (
         cgo=True,
     ),
     Program("gitea-runner", "gitea-runner", "gitea.com/gitea/runner", _RUNNER),
-    Files("rollouts-manifests", "argo-rollouts", "manifests/install.yaml"),
+    Files("rollouts-manifests", "argo-rollouts", "manifests/*install.yaml"),
     Program(
         "rollouts-controller",
         "argo-rollouts",

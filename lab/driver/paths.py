@@ -22,7 +22,7 @@ STATE = Path("/var/lib/lumen-airgap-lab")
 
 # What a lab is made of; the playbooks only put these things on it.
 _LEFT_OUT = re.compile(r"__pycache__|\.sw[a-p]$|~$|/\.#")  # what Python and editors leave beside the files
-_CONTENT = (
+CONTENT = (
     "images",
     *(f"lab/{name}" for name in ("actions", "app", "build", "driver", "images", "manifests", "nodes")),
 )
@@ -31,7 +31,7 @@ _CONTENT = (
 def content_hash() -> str:
     """Name the content of the lab: a running one with the same name is adopted, another is rebuilt."""
     digest = hashlib.sha256()
-    for name in _CONTENT:
+    for name in CONTENT:
         for path in sorted([ROOT / name, *(ROOT / name).rglob("*")]):
             if path.is_file() and not _LEFT_OUT.search(str(path.relative_to(ROOT))):
                 digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")

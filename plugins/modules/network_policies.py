@@ -437,7 +437,7 @@ REQUIRED_IF = [("probe", True, ["probe_image"])]
 RANGES = {"probe_deadline": SECONDS}
 
 
-def policies(params: dict[str, Any], session: Session, clock: Clock, dry_run: bool) -> dict[str, Any]:
+def policies(params: dict[str, Any], session: Session, clock: Clock, dry_run: bool, diff: bool) -> dict[str, Any]:
     """What the module does, with its validated parameters."""
     present = params["state"] == "present"
     wanted = PolicySet.of(
@@ -464,7 +464,7 @@ def policies(params: dict[str, Any], session: Session, clock: Clock, dry_run: bo
     changes = done.outcome.as_list()
     return {
         "changed": done.outcome.changed,
-        "diff": done.outcome.diff,
+        **({"diff": done.outcome.diff} if diff else {}),
         "changes": [change for change in changes if change["action"] != UNCHANGED],
         "policies": done.policies,
         "unchanged": sum(change["action"] == UNCHANGED for change in changes),
@@ -483,7 +483,7 @@ def main() -> None:
     def call() -> dict[str, Any]:
         check_ranges(module.params, RANGES)
         session = Session.connect(module.params["kubeconfig"], module.params["context"])
-        result = policies(module.params, session, SystemClock(), module.check_mode)
+        result = policies(module.params, session, SystemClock(), module.check_mode, module._diff)
         for finding in result["probes"]:
             if finding["verdict"] == NOT_ENFORCED:
                 module.warn(f"flow {finding['flow']}: {finding['message']}")

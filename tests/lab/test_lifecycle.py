@@ -33,15 +33,23 @@ def test_with_the_cluster_up_it_takes_seconds() -> None:
 
 
 def test_a_second_clone_adopts_the_running_lab(tmp_path: Path) -> None:
-    """Same content, another place: nothing is rebuilt, and the clone gets its kubeconfig and kubectl."""
+    """Same content, another place: nothing is rebuilt, and the clone gets its kubeconfig, kubectl and token."""
+    from driver import paths
     from driver.nodes import started_at
 
     before = {name: started_at(name) for name in ("node-1", "node-2")}
-    shutil.copytree(ROOT / "lab", tmp_path / "lab")
+    for name in paths.CONTENT:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
+        copy(ROOT / name, tmp_path / name)
+    shutil.copyfile(ROOT / "lab" / "lab.py", tmp_path / "lab" / "lab.py")
     up(tmp_path)
     assert {name: started_at(name) for name in before} == before
     nodes = command([str(tmp_path / ".lab" / "bin" / "kubectl"), "get", "nodes", "-o", "name"])
     assert nodes.stdout.split() == ["node/node-1", "node/node-2"], nodes.stderr
+    token = tmp_path / ".lab" / "gitea" / "token"
+    assert token.read_text() == (ROOT / ".lab" / "gitea" / "token").read_text()
+    assert token.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_killed_engine_leaves_the_cluster_running() -> None:
@@ -56,7 +64,7 @@ def test_a_killed_engine_leaves_the_cluster_running() -> None:
 
 def test_everything_killed_comes_back() -> None:
     """As after a power cut: engine, shims and every process in the nodes are gone; data and identity stay."""
-    from driver.cluster import kubectl
+    from driver.cluster import gitea_silent, kubectl
     from driver.host import NODES, docker
 
     kubectl("create", "configmap", "survivor", "-n", "default", "--from-literal=is=here")
@@ -68,6 +76,7 @@ def test_everything_killed_comes_back() -> None:
         assert up() < 400
         survivor = json.loads(kubectl("get", "configmap", "survivor", "-n", "default", "-o", "json"))
         assert survivor["data"] == {"is": "here"}
+        assert gitea_silent() is None
     finally:
         kubectl("delete", "configmap", "survivor", "-n", "default", "--ignore-not-found")
 
@@ -100,6 +109,7 @@ def test_down_puts_the_machine_back_and_half_a_lab_is_continued() -> None:
     assert not host.engine_answers()
     assert not Path(f"/sys/class/net/{host.BRIDGE}").exists()
     assert not (ROOT / ".lab" / "kubeconfig").exists()
+    assert not (ROOT / ".lab" / "gitea").exists()
 
     # Killed in the middle: the nodes are there, the cluster is not. The next run continues with them.
     victim = subprocess.Popen([sys.executable, str(ROOT / "lab" / "lab.py"), "up"], stdout=subprocess.DEVNULL)

@@ -27,7 +27,7 @@ from policies import LABELS, NAMESPACE_LABELS
 
 CYCLONUS = HERE.parents[1] / "build" / "cyclonus" / "cyclonus"
 RECORDING = RECORDED / "reachability.jsonl.gz"
-COMPARED, KEPT = 5_000, 600
+COMPARED, KEPT = 5_000, 300
 SHOWN = 5
 KNOWN = {**LABELS, **NAMESPACE_LABELS}
 

@@ -22,7 +22,6 @@ from ..adapters.kube.kinds import ENDPOINT_SLICE, NAMESPACE, NETWORK_POLICY, NOD
 from ..adapters.kube.session import Session
 from ..engines.netpol.flows import (
     API_SERVER,
-    NAMESPACE_LABEL,
     NODES,
     Flow,
     FlowError,
@@ -304,4 +303,4 @@ def _spaces(policies: Sequence[Object]) -> list[str]:
 
 
 def _namespace(name: str) -> Object:
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {NAMESPACE_LABEL: name}}}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}

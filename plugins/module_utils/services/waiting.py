@@ -19,6 +19,8 @@ from ..times import Clock
 _PACE = 1.0
 #: Seconds that no node may fit a pod before that counts, whatever else a pod's problem is given.
 _UNSCHEDULABLE = 5.0
+#: Seconds for a Secret or ConfigMap that is not there: what makes it may be starting beside the pod, as in Argo CD.
+_REFERENCE = 60.0
 #: What the scheduler says when it is not a matter of room: waiting does not make such a node.
 _NO_SUCH_NODE = ("didn't match Pod's node affinity/selector", "had untolerated taint")
 
@@ -123,6 +125,8 @@ class _Wait:
 
 
 def _patience(problem: Problem) -> float:
+    if problem.reason == "CreateContainerConfigError":
+        return _REFERENCE
     no_such_node = any(sign in problem.message for sign in _NO_SUCH_NODE)
     return min(problem.patience, _UNSCHEDULABLE) if no_such_node else problem.patience
 

@@ -161,7 +161,7 @@ def test_the_content_of_the_lab_is_named_by_its_files(tmp_path: Path, monkeypatc
     assert paths.content_hash() != before
 
 
-@pytest.mark.parametrize("name", paths._CONTENT)
+@pytest.mark.parametrize("name", paths.CONTENT)
 def test_what_the_lab_is_made_of_is_there(name: str) -> None:
     assert (ROOT / name).exists()
 

@@ -24,8 +24,8 @@ count=$(cat "$1.failures" 2>/dev/null || echo 0)
 if [ "$count" -gt 0 ]; then echo $((count - 1)) >"$1.failures"; exit 1; fi
 if [ "$1" = register ]; then cat >input; echo registered >"${RUNNER_STATE_FILE:-.runner}"; exit 0; fi
 [ ! -e leave ] || exit 0
-touch up
 trap 'exit 7' TERM
+touch up
 while true; do sleep 0.02; done
 """
 

@@ -158,7 +158,7 @@ def _pod(body: Mapping[str, Any], meta: Mapping[str, Any], namespace: str, name:
 
 
 def _policy(body: Mapping[str, Any], meta: Mapping[str, Any], namespace: str, name: str) -> Policy:
-    spec = _mapping(body.get("spec") or {}, "spec")
+    spec = _known(body.get("spec") or {}, "spec", "podSelector", "policyTypes", "ingress", "egress")
     ingress, egress = (_rules(spec, direction, peers) for direction, peers in (("ingress", "from"), ("egress", "to")))
     types = _list(spec.get("policyTypes"), "spec.policyTypes")
     if len(types) > 2:
@@ -188,7 +188,7 @@ def _rules(spec: Mapping[str, Any], direction: str, peers: str) -> tuple[Rule, .
     rules = []
     for number, entry in enumerate(_list(spec.get(direction), f"spec.{direction}")):
         where = f"spec.{direction}[{number}]"
-        rule = _mapping(entry if entry is not None else {}, where)
+        rule = _known(entry if entry is not None else {}, where, peers, "ports")
         found = tuple(
             _peer(peer, f"{where}.{peers}[{index}]")
             for index, peer in enumerate(_list(rule.get(peers), f"{where}.{peers}"))
@@ -202,12 +202,12 @@ def _rules(spec: Mapping[str, Any], direction: str, peers: str) -> tuple[Rule, .
 
 
 def _peer(entry: Any, where: str) -> Peer:
-    peer = _mapping(entry, where)
+    peer = _known(entry, where, "ipBlock", "namespaceSelector", "podSelector")
     block, namespaces, pods = (peer.get(name) for name in ("ipBlock", "namespaceSelector", "podSelector"))
     if block is not None:
         if namespaces is not None or pods is not None:
             raise NetpolError(f"{where} has an ipBlock and a selector; only one of them may be there")
-        return Peer(_block(_mapping(block, f"{where}.ipBlock"), f"{where}.ipBlock"), None, None)
+        return Peer(_block(_known(block, f"{where}.ipBlock", "cidr", "except"), f"{where}.ipBlock"), None, None)
     if namespaces is None and pods is None:
         raise NetpolError(f"{where} names nobody: it needs an ipBlock, a namespaceSelector or a podSelector")
     return Peer(
@@ -249,7 +249,7 @@ def read_address(text: Any, where: str) -> Address:
 
 
 def _port(entry: Any, where: str) -> PortRange:
-    port = _mapping(entry, where)
+    port = _known(entry, where, "protocol", "port", "endPort")
     protocol = _protocol(port.get("protocol"), where)
     first, end = port.get("port"), port.get("endPort")
     if isinstance(first, str):
@@ -282,7 +282,7 @@ def _number(value: Any, where: str) -> int:
 
 
 def _selector(entry: Any, where: str) -> Selector:
-    selector = _mapping(entry, where)
+    selector = _known(entry, where, "matchLabels", "matchExpressions")
     found = [
         Requirement(key, "In", (value,))
         for key, value in _labels(selector.get("matchLabels"), f"{where}.matchLabels").items()
@@ -324,6 +324,15 @@ def _check_key(key: Any, where: str) -> None:
 def _check_value(value: Any, where: str) -> None:
     if not isinstance(value, str) or not _LABEL_VALUE.match(value):
         raise NetpolError(f"{where}: {value!r} is no value of a label")
+
+
+def _known(value: Any, where: str, *fields: str) -> Mapping[str, Any]:
+    """A mapping without other fields: a ``from`` that is misspelt would open its rule to everybody."""
+    found = _mapping(value, where)
+    for name in found:
+        if name not in fields:
+            raise NetpolError(f"{where} has a field {name!r}; it may have {', '.join(fields)}")
+    return found
 
 
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:

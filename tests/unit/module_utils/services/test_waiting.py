@@ -128,3 +128,13 @@ def test_a_kind_without_a_rule_is_refused() -> None:
     body = {"apiVersion": "lumen.example/v1", "kind": "Thing", "metadata": {"name": "one"}}
     with pytest.raises(AirgapError, match="no rule for when a Thing is ready"):
         wait_ready(FakeSession(), [body], FakeClock(), 3)
+
+
+def test_a_secret_that_another_pod_makes_is_waited_for() -> None:
+    session, clock = FakeSession(deployment(), pod(**waiting("CreateContainerConfigError"))), FakeClock()
+    clock.at(40, lambda: session.edit(POD, "runner-1", "gitea", {"status": {"containerStatuses": None}}))
+    clock.at(45, lambda: session.edit(DEPLOYMENT, "runner", "gitea", {"status": {"availableReplicas": 1}}))
+    wait_ready(session, [deployment()], clock, 600)
+    session = FakeSession(deployment(), pod(**waiting("CreateContainerConfigError")))
+    with pytest.raises(NotReady, match="CreateContainerConfigError"):
+        wait_ready(session, [deployment()], FakeClock(), 600)

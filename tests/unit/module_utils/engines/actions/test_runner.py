@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import os
 import signal
 import subprocess
 import time
@@ -203,6 +205,7 @@ class Started:
             ["/bin/sh", str(there / "start.sh"), str(there / "data" / "registration-0001.json")],
             env=environment,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
 
     def lines(self, name: str) -> list[str]:
@@ -226,7 +229,8 @@ def start(tmp_path: Path) -> Iterator[Callable[[], Started]]:
 
     yield call
     for each in started:
-        each.process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(each.process.pid, signal.SIGKILL)  # the runner that it has started, too
         each.process.wait()
 
 

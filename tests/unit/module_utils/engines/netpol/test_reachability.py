@@ -184,6 +184,7 @@ def test_other_kinds_are_left_out() -> None:
         ({**pod("x"), "metadata": {"name": "x", "labels": {"app": 1}}}, "no value of a label"),
         (policy(policyTypes=["ingress"]), "neither Ingress nor Egress"),
         (policy(policyTypes=["Ingress", "Egress", "Ingress"]), "one too many"),
+        (policy(ingress=[{"form": [{"podSelector": {}}]}]), r"spec.ingress\[0\] has a field 'form'"),
         (policy(ingress={}), "no list"),
         (policy(ingress=[{"from": [{}]}]), "names nobody"),
         (policy(ingress=[{"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}, "podSelector": {}}]}]), "only one of them"),
