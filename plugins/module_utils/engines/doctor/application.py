@@ -171,7 +171,7 @@ def _out_of_sync(facts: Facts, application: Object) -> Iterator[Finding]:
     done = (operation.get("syncResult") or {}).get("revision")
     synced = operation.get("phase") == "Succeeded" and done == sync.get("revision")
     # selfHeal that had to begin again is no sync that has only just ended.
-    healing = ((operation.get("operation") or {}).get("sync") or {}).get("selfHealAttemptsCount") or 0
+    healing = ((operation.get("operation") or {}).get("sync") or {}).get("autoHealAttemptsCount") or 0
     if synced and not healing and facts.now - (moment(operation.get("finishedAt") or "") or 0.0) < _SETTLE_SECONDS:
         return
     evidence = [

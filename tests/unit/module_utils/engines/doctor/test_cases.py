@@ -327,7 +327,7 @@ def test_out_of_sync_for_a_moment_is_no_finding() -> None:
 def test_self_heal_that_begins_again_and_again_is_no_moment() -> None:
     app = out_of_sync(*CRD)
     del app["spec"]["ignoreDifferences"]
-    app["status"]["operationState"].update(finishedAt=at(-1), operation={"sync": {"selfHealAttemptsCount": 2}})
+    app["status"]["operationState"].update(finishedAt=at(-1), operation={"sync": {"autoHealAttemptsCount": 2}})
     assert codes(healthy(applications=[app])) == ["ignore-differences-missing"]
 
 
