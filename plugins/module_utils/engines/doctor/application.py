@@ -170,8 +170,8 @@ def _out_of_sync(facts: Facts, application: Object) -> Iterator[Finding]:
     out = [each for each in status.get("resources") or () if each.get("status") == "OutOfSync"]
     done = (operation.get("syncResult") or {}).get("revision")
     synced = operation.get("phase") == "Succeeded" and done == sync.get("revision")
-    # selfHeal that had to begin again is no sync that has only just ended.
-    healing = ((operation.get("operation") or {}).get("sync") or {}).get("autoHealAttemptsCount") or 0
+    # selfHeal that had to begin again is no sync that has only just ended; the first time it is.
+    healing = (((operation.get("operation") or {}).get("sync") or {}).get("autoHealAttemptsCount") or 0) > 1
     if synced and not healing and facts.now - (moment(operation.get("finishedAt") or "") or 0.0) < _SETTLE_SECONDS:
         return
     evidence = [
