@@ -186,8 +186,8 @@ def _out_of_sync(facts: Facts, application: Object) -> Iterator[Finding]:
             WARNING,
             "An Application is OutOfSync for what the API server writes into its CRDs",
             _title(application),
-            f"This revision was synced, and {len(definitions)} of its CustomResourceDefinitions differ all the same: the "
-            "API server fills in fields of them, or leaves some out, and the Application does not ignore these.",
+            f"This revision was synced, and {len(definitions)} of its CustomResourceDefinitions differ all the "
+            "same. The API server fills in fields, or leaves some out, and the Application does not ignore these.",
             [*evidence, f"it lacks: {', '.join(lacking)}"],
             [
                 "Add ignoreDifferences for CustomResourceDefinition (group apiextensions.k8s.io, jsonPointers "
