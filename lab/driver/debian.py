@@ -29,7 +29,7 @@ BASES: dict[str, tuple[str, ...]] = {
     "net": ("iptables", "ipset", "conntrack", "iproute2", "kmod", "ca-certificates"),
     "prometheus": ("prometheus",),
     "redis": ("redis-server",),
-    "git": ("git", "ca-certificates", "gpg", "tini"),
+    "git": ("git", "ca-certificates", "gpg", "gpg-agent", "tini"),
     "builder": ("git", "ca-certificates", "python3", "python3-ruamel.yaml"),
 }
 # Several images with one base are built at the same time.

@@ -41,7 +41,8 @@ def application(
     """
     policy: dict[str, Any] = {}
     if automated is not None:
-        policy["automated"] = {"prune": bool(automated["prune"]), "selfHeal": bool(automated["self_heal"])}
+        said = {"prune": automated["prune"], "selfHeal": automated["self_heal"]}
+        policy["automated"] = _filled(said)
     if sync_options:
         policy["syncOptions"] = list(sync_options)
     spec: dict[str, Any] = {
@@ -49,12 +50,17 @@ def application(
         "source": {"repoURL": source["repo"], "path": source["path"], "targetRevision": source["revision"]},
         "destination": {"server": destination["server"], "namespace": destination["namespace"]},
         **({"syncPolicy": policy} if policy else {}),
-        **({"ignoreDifferences": [dict(each) for each in ignore_differences]} if ignore_differences else {}),
+        **({"ignoreDifferences": [_filled(each) for each in ignore_differences]} if ignore_differences else {}),
     }
     metadata: dict[str, Any] = {"name": name, "namespace": namespace, "labels": {**_LABELS, **(labels or {})}}
     if wave is not None:
         metadata["annotations"] = {SYNC_WAVE: str(wave)}
     return {"apiVersion": API_VERSION, "kind": "Application", "metadata": metadata, "spec": spec}
+
+
+def _filled(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what is false or empty: Argo CD writes the object again without it, and takes the field over by that."""
+    return {name: value for name, value in values.items() if value}
 
 
 def default_project(namespace: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def test_an_application_with_everything() -> None:
         wave=2,
         automated={"prune": True, "self_heal": False},
         sync_options=["ServerSideApply=true"],
-        ignore_differences=ignored,
+        ignore_differences=[*ignored, {"group": "", "kind": "Service", "jsonPointers": ["/spec"]}],
         labels={"team": "platform"},
     )
     assert found == {
@@ -43,10 +43,10 @@ def test_an_application_with_everything() -> None:
             "source": {"repoURL": "http://gitea/lumen.git", "path": "manifests/app", "targetRevision": "main"},
             "destination": DESTINATION,
             "syncPolicy": {
-                "automated": {"prune": True, "selfHeal": False},
+                "automated": {"prune": True},
                 "syncOptions": ["ServerSideApply=true"],
             },
-            "ignoreDifferences": ignored,
+            "ignoreDifferences": [*ignored, {"kind": "Service", "jsonPointers": ["/spec"]}],
         },
     }
 
@@ -55,6 +55,14 @@ def test_nothing_is_written_that_was_not_asked_for() -> None:
     found = application.application("a", "argocd", project="default", source=SOURCE, destination=DESTINATION)
     assert "annotations" not in found["metadata"]
     assert set(found["spec"]) == {"project", "source", "destination"}
+
+
+def test_automated_with_nothing_else_is_automated() -> None:
+    automated = {"prune": False, "self_heal": False}
+    found = application.application(
+        "a", "argocd", project="default", source=SOURCE, destination=DESTINATION, automated=automated
+    )
+    assert found["spec"]["syncPolicy"] == {"automated": {}}
 
 
 def test_a_credential() -> None:
