@@ -308,7 +308,8 @@ def argo(params: dict[str, Any], clock: Clock, dry_run: bool) -> dict[str, Any]:
         result = _result(service.release(session, items, dry_run, progress), rendered)
         return _written(result, rendered, params["dest"], dry_run)
     if state == "absent":
-        outcome = service.uninstall(session, component, items, params["purge_definitions"], dry_run)
+        purge = params["purge_definitions"]
+        outcome = service.uninstall(session, component, items, purge, dry_run, params["replaces"])
         return _result(outcome, rendered)
     outcome, taken_over = service.install(
         session, component, namespace, rendered, clock, params["timeout"], dry_run, progress, params["replaces"]

@@ -194,8 +194,9 @@ def install(
 ) -> tuple[Outcome, bool]:
     """Apply everything and wait until it is Available; the outcome, and whether somebody else's was taken over.
 
-    An Application that owns the component is in the way, but for the one that a dry run ``replaces``. What kubectl or a removed Application has left is taken over:
-    its fields become ours first, so that pods go on and nothing of it is left over.
+    An Application that owns the component is in the way, but for the one that a dry run ``replaces``. What kubectl or a
+    removed Application has left is taken over: its fields become ours first, so that pods go on and nothing of it is
+    left over.
     """
     items = rendered.objects
     until = clock.monotonic() + deadline
@@ -222,10 +223,15 @@ def install(
 
 
 def uninstall(
-    session: Session, component: str, items: Sequence[Object], purge_definitions: bool, dry_run: bool
+    session: Session,
+    component: str,
+    items: Sequence[Object],
+    purge_definitions: bool,
+    dry_run: bool,
+    replaces: str | None = None,
 ) -> Outcome:
     """Delete the objects, and the definitions with everything of their kinds if asked for. The namespace stays."""
-    _foreign(session, component, items)
+    _foreign(session, component, items, replaces if dry_run else None)
     kept = ("Namespace",) if purge_definitions else _KEPT
     return remove(session, [item for item in items if item["kind"] not in kept], dry_run=dry_run)
 
