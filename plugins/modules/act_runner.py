@@ -124,6 +124,8 @@ options:
     description: Docker network of the jobs. Without it each job has one of its own.
     type: str
     default: ''
+requirements:
+  - Gitea 1.26 or newer
 seealso:
   - module: lumen.airgap.gitea_repository
 """

@@ -102,12 +102,14 @@ options:
     description: The branch of O(files). It has to exist.
     type: str
     default: main
-  message:
+  commit_message:
     description:
       - Message of a commit.
       - With C([skip ci]) in it no run would start for a tag on that commit either.
     type: str
     default: Install the pipeline
+requirements:
+  - Gitea 1.26 or newer
 seealso:
   - module: lumen.airgap.act_runner
 """
@@ -208,7 +210,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
         "options": {"path": {"type": "str", "required": True}, "content": {"type": "str", "required": True}},
     },
     "branch": {"type": "str", "default": "main"},
-    "message": {"type": "str", "default": "Install the pipeline"},
+    "commit_message": {"type": "str", "default": "Install the pipeline"},
 }
 REQUIRED_IF = [("state", "absent", ["ci_token"])]
 
@@ -224,7 +226,7 @@ def repository(params: dict[str, Any], gitea: Gitea, dry_run: bool) -> dict[str,
     if params["state"] == "absent" and token is not None:
         return target.absent(token)
     files = [File(file["path"], file["content"]) for file in params["files"]]
-    return target.present(token, files, params["branch"], params["message"])
+    return target.present(token, files, params["branch"], params["commit_message"])
 
 
 def main() -> None:

@@ -87,7 +87,7 @@ class ApiServer:
         end = time.monotonic() + DEADLINE
         while not self._ready():
             for process in self._processes:
-                assert process.poll() is None, f"{process.args} ended by itself: see {self._path}"
+                assert process.poll() is None, f"{process.args!r} ended by itself: see {self._path}"
             assert time.monotonic() < end, f"the API server is not ready on {self.url}: see {self._path}"
             time.sleep(0.2)
 

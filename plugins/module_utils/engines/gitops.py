@@ -503,12 +503,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with open(given.file, "w", encoding="utf-8", newline="") as file:
                 file.write(edit.text)
     except (GitopsError, OSError, UnicodeDecodeError) as error:
-        print(f"{given.file}: {error}", file=sys.stderr)
+        sys.stderr.write(f"{given.file}: {error}\n")
         return 1
     for line in [str(change) for change in edit.changes] or [f"unchanged: it names {image} already"]:
-        print(f"{given.file}: {line}")
+        sys.stdout.write(f"{given.file}: {line}\n")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -173,11 +173,21 @@ class Doctor:
         except AirgapError as error:  # a kubeconfig that cannot be used
             self._cluster = False
             self._unreached.append(Unreached("The API server", error.message))
-        facts = self._read_rollout(facts)
-        facts = self._read_cluster(facts)
-        facts = replace(facts, pipeline=self._read_gitea())
-        facts = self._read_registry(facts)
-        facts = self._ask_prometheus(facts)
+        stages: Sequence[tuple[str, Callable[[Facts], Facts]]] = (
+            ("The Rollout", self._read_rollout),
+            ("The app's objects", self._read_app),
+            ("Argo CD", self._read_applications),
+            ("The controllers", self._read_workloads),
+            ("The release", self._read_release),
+            ("Gitea", lambda facts: replace(facts, pipeline=self._read_gitea())),
+            ("The registry", self._read_registry),
+            ("Prometheus", self._ask_prometheus),
+        )
+        for part, stage in stages:
+            try:
+                facts = stage(facts)
+            except _ODD as error:
+                self._unreached.append(Unreached(part, f"it holds something else than expected: {error!r}"))
         said = claims(self.token)
         facts = replace(
             facts,
@@ -237,7 +247,7 @@ class Doctor:
         rollout = self._in_cluster(f"Rollout {facts.namespace}/{facts.app}", read, None)
         return replace(facts, rollout=rollout, rollouts_known=known, looked=len(self._looked_at) > before)
 
-    def _read_cluster(self, facts: Facts) -> Facts:
+    def _read_app(self, facts: Facts) -> Facts:
         here = facts.namespace
         if facts.rollout is not None:
             labels = ((facts.rollout.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
@@ -248,13 +258,19 @@ class Doctor:
                 replica_sets=self._list(REPLICA_SET, here, selector),
                 runs=self._list(ANALYSIS_RUN, here),
             )
-        if self.wanted.argocd_namespace:
-            found = self._list(APPLICATION, self.wanted.argocd_namespace)
-            places = {here, self.wanted.rollouts_namespace}
-            facts = replace(facts, applications=[each for each in found if deploys_into(each, places)])
-            kinds = {kind for each in facts.applications for kind in unknown_kinds(each)}
-            facts = replace(facts, kinds={kind: self._known(*kind) for kind in kinds} if self._cluster else {})
-        facts = self._read_workloads(facts)
+        return facts
+
+    def _read_applications(self, facts: Facts) -> Facts:
+        if not self.wanted.argocd_namespace:
+            return facts
+        found = self._list(APPLICATION, self.wanted.argocd_namespace)
+        places = {facts.namespace, self.wanted.rollouts_namespace}
+        facts = replace(facts, applications=[each for each in found if deploys_into(each, places)])
+        kinds = {kind for each in facts.applications for kind in unknown_kinds(each)}
+        return replace(facts, kinds={kind: self._known(*kind) for kind in kinds} if self._cluster else {})
+
+    def _read_release(self, facts: Facts) -> Facts:
+        here = facts.namespace
         record = self._in_cluster("the journal of releases", self._record, None)
         if record:
             facts = replace(facts, record=record)

@@ -108,8 +108,10 @@ def ensure(
     """Bring the set into the cluster, or out of it. Raises AirgapError, with ``violations`` in its details."""
     there = _Cluster(session)
     try:
+        if not present:
+            wanted = replace(wanted, namespaces=(), flows=(), manifests=())
         wanted = replace(wanted, surroundings=_looked_up(session, wanted))
-        rendered = _rendered(wanted) if present else Rendered([], [])
+        rendered = _rendered(wanted)
         missing = there.missing(rendered.policies)
         if missing and not (dry_run or wanted.create_namespaces):
             raise AirgapError(

@@ -10,15 +10,16 @@ ServiceAccount. A token in a Secret would last for ever, and be there for everyb
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Callable
+from typing import Any, Callable
 
 from ..adapters.kube.kinds import (
     ADMISSION_POLICY,
     ADMISSION_POLICY_BINDING,
     CLUSTER_ROLE,
     CLUSTER_ROLE_BINDING,
+    NAMESPACE,
     ROLE,
     ROLE_BINDING,
     SERVICE_ACCOUNT,
@@ -131,7 +132,20 @@ class Identities:
                 f"{self._session.server} knows no ValidatingAdmissionPolicy, which came with Kubernetes 1.30. Set "
                 "guard to false: then nothing holds the identity to changing images."
             ) from error
-        return apply(self._session, identity.objects(wanted), prune=prune, dry_run=dry_run)
+        objects = identity.objects(wanted)
+        if not dry_run:
+            self._refuse_missing(objects)
+        return apply(self._session, objects, prune=prune, dry_run=dry_run)
+
+    def _refuse_missing(self, objects: Iterable[Mapping[str, Any]]) -> None:
+        """Half an identity is of no use, and its rest would be left behind."""
+        namespaces = dict.fromkeys(each["metadata"].get("namespace") for each in objects)
+        missing = [name for name in namespaces if name and self._session.find(NAMESPACE, name) is None]
+        if missing:
+            raise AirgapError(
+                f"There is no namespace {', '.join(missing)}. In site.yml, roles before this one make it; or leave it "
+                "out of what the identity has to do with."
+            )
 
     def _token(self, wanted: Wanted, seconds: float, renew_seconds: float) -> str:
         token = self._session.request_token(wanted.account, wanted.namespace, seconds)

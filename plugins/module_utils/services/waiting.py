@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
-from ..adapters.kube.kinds import EVENT, POD, Kind
+from ..adapters.kube.kinds import EVENT, POD, REPLICA_SET, Kind
 from ..adapters.kube.session import Forbidden, Invalid, KubeError, NotFound, Session
 from ..engines.workloads.problems import Problem, pod_problem
-from ..engines.workloads.readiness import Readiness, has_rule, readiness
+from ..engines.workloads.readiness import Readiness, has_rule, is_observed, readiness
 from ..errors import AirgapError
 from ..times import Clock
 
 _PACE = 1.0
+_HASH = "pod-template-hash"
+_GENERATION = "deprecated.daemonset.template.generation"
+_LINES = 10
 #: Seconds that no node may fit a pod before that counts, whatever else a pod's problem is given.
 _UNSCHEDULABLE = 5.0
 #: Seconds for a Secret or ConfigMap that is not there: what makes it may be starting beside the pod, as in Argo CD.
@@ -40,7 +43,7 @@ def wait_ready(
 
     Deployments, StatefulSets and DaemonSets fail within seconds when a pod of theirs cannot start. An API server that
     does not answer is waited for. Raises ``NotReady`` with ``waiting`` (list of {kind, namespace, name, message,
-    problems, events}) in its details, and ``AirgapError`` for a kind that has no rule.
+    problems, events, logs}) in its details, and ``AirgapError`` for a kind that has no rule.
     """
     for obj in objects:
         if not has_rule(obj["kind"]):
@@ -70,6 +73,7 @@ class _Wait:
     def __init__(self, session: Session, obj: Mapping[str, Any], clock: Clock) -> None:
         self.object = obj
         self.problems: list[Problem] = []
+        self.sick: list[dict[str, Any]] = []
         self._session = session
         self._clock = clock
         self._last = Readiness(False, "not asked yet")
@@ -106,22 +110,43 @@ class _Wait:
 
     def _pod_problems(self, live: Mapping[str, Any]) -> list[Problem]:
         selector = ((live.get("spec") or {}).get("selector") or {}).get("matchLabels")
-        if not selector or not live["metadata"].get("namespace"):
+        namespace = live["metadata"].get("namespace")
+        if not selector or not namespace or not is_observed(live):
             return []
-        pods = self._session.list(
-            POD, live["metadata"]["namespace"], ",".join(f"{key}={value}" for key, value in sorted(selector.items()))
-        )
-        found = [problem for problem in map(pod_problem, pods.items) if problem is not None]
-        seen = {(problem.subject, problem.reason) for problem in found}
+        labels = ",".join(f"{key}={value}" for key, value in sorted(selector.items()))
+        newest = self._newest(live, namespace, labels)
+        pods = [pod for pod in self._session.list(POD, namespace, labels).items if newest(pod)]
+        found = {pod["metadata"]["name"]: problem for pod in pods if (problem := pod_problem(pod)) is not None}
         now = self._clock.monotonic()
-        self._since = {key: self._since.get(key, now) for key in seen}
-        return found
+        self._since = {key: self._since.get(key, now) for key in map(_key, found.values())}
+        self.sick = [pod for pod in pods if pod["metadata"]["name"] in found]
+        return list(found.values())
+
+    def _newest(self, live: Mapping[str, Any], namespace: str, labels: str) -> Callable[[Mapping[str, Any]], bool]:
+        """Whether a pod is of the newest template: one of an older that cannot start is about to go."""
+        if live["kind"] == "Deployment":
+            sets = self._session.list(REPLICA_SET, namespace, labels).items
+            current = max(sets, key=_revision, default=None)
+            name, value = _HASH, (current or {"metadata": {}})["metadata"].get("labels", {}).get(_HASH)
+        elif live["kind"] == "StatefulSet":
+            name, value = "controller-revision-hash", (live.get("status") or {}).get("updateRevision")
+        else:
+            name, value = "pod-template-generation", (live["metadata"].get("annotations") or {}).get(_GENERATION)
+        return lambda pod: value is None or (pod["metadata"].get("labels") or {}).get(name) == value
 
     def hopeless(self) -> bool:
         """Whether it will not become ready by itself."""
         now = self._clock.monotonic()
-        lasting = [p for p in self.problems if now - self._since[(p.subject, p.reason)] >= _patience(p)]
+        lasting = [problem for problem in self.problems if now - self._since[_key(problem)] >= _patience(problem)]
         return self._last.hopeless or bool(lasting)
+
+
+def _key(problem: Problem) -> tuple[str, str]:
+    return problem.subject, problem.reason
+
+
+def _revision(replica_set: Mapping[str, Any]) -> int:
+    return int((replica_set["metadata"].get("annotations") or {}).get("deployment.kubernetes.io/revision", 0))
 
 
 def _patience(problem: Problem) -> float:
@@ -140,12 +165,26 @@ def _not_ready(session: Session, waits: Sequence[_Wait], when: str) -> NotReady:
             "message": wait.message,
             "problems": [str(problem) for problem in wait.problems],
             "events": _events(session, wait.object),
+            "logs": [line for pod in wait.sick for line in _last_words(session, pod)],
         }
         for wait in waits
     ]
-    return NotReady(
-        "; ".join(f"{_named(wait.object)} is not ready{when}: {wait.message}" for wait in waits), waiting=seen
-    )
+    said = "".join(f"; last words: {each['logs'][-1]}" for each in seen if each["logs"])
+    text = "; ".join(f"{_named(wait.object)} is not ready{when}: {wait.message}" for wait in waits)
+    return NotReady(text + said, waiting=seen)
+
+
+def _last_words(session: Session, pod: Mapping[str, Any]) -> list[str]:
+    """What containers that ended have written last, of each the end."""
+    lines: list[str] = []
+    meta, status = pod["metadata"], pod.get("status") or {}
+    for each in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
+        if (each.get("lastState") or {}).get("terminated"):
+            try:
+                lines += session.pod_log(meta["namespace"], meta["name"], each["name"], _LINES, previous=True)
+            except KubeError:  # the message already says why the wait failed
+                continue
+    return lines
 
 
 def _events(session: Session, obj: Mapping[str, Any]) -> list[str]:

@@ -92,6 +92,8 @@ class FakeSession:
         self.calls: list[tuple[str, Kind | None, str | None, str]] = []
         self.bodies: list[Any] = []
         self.unknown_kinds: set[Kind] = set()
+        #: What containers have written, for ``pod_log``.
+        self.logs: dict[tuple[str, str], list[str]] = {}
         #: The namespaces there are, for ``apply``; None: every namespace is there.
         self.namespaces: set[str] | None = None
         #: Answers ``service_proxy``: (namespace, service, port, path, query) -> body; may raise.
@@ -301,6 +303,10 @@ class FakeSession:
                 if version > since and self._matches(key, event.object, kind, namespace, label_selector, field_selector)
             ]
         )
+
+    def pod_log(self, namespace: str, pod: str, container: str, lines: int, previous: bool = False) -> Sequence[str]:
+        self._call("pod_log", POD, namespace, pod)
+        return self.logs.get((pod, container), [])[-lines:]
 
     def service_proxy(
         self,

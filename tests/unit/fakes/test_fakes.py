@@ -42,6 +42,7 @@ def thing(kind: Any = ROLLOUT, name: str = "api", **parts: Any) -> dict[str, Any
         "delete",
         "namespaced",
         "watch",
+        "pod_log",
         "service_proxy",
         "ask",
         "request_token",

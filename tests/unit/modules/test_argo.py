@@ -124,13 +124,13 @@ class Cluster:
         for item in self.session.list(CUSTOM_RESOURCE_DEFINITION).items:
             established = {"conditions": [{"type": "Established", "status": "True"}]}
             self.session.edit(CUSTOM_RESOURCE_DEFINITION, item["metadata"]["name"], None, {"status": established})
-        for item in self.session.list(DEPLOYMENT).items if self.works else []:
+        for item in self.session.list(DEPLOYMENT).items:
             metadata = item["metadata"]
             status = {
                 "observedGeneration": metadata["generation"],
                 "replicas": 1,
                 "updatedReplicas": 1,
-                "availableReplicas": 1,
+                "availableReplicas": 1 if self.works else 0,
             }
             self.session.edit(DEPLOYMENT, metadata["name"], metadata["namespace"], {"status": status})
 

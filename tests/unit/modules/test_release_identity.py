@@ -34,6 +34,8 @@ def cluster(session: FakeSession, monkeypatch: pytest.MonkeyPatch) -> FakeSessio
             asked["resource"] += "/" + asked.pop("subresource")
         return {"status": {"allowed": asked in allowed}}
 
+    for name in ("lumen", "monitoring"):
+        session.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     session.answer = review
     session.issue = lambda user, uid, seconds: token(user, uid, time.time() + seconds)
     monkeypatch.setattr(module.Session, "connect", lambda kubeconfig=None, context=None: session)

@@ -243,6 +243,14 @@ class Session:
             raise _error("watch", subject, self.server, answer)
         return Watch(answer, subject, self.server)
 
+    def pod_log(self, namespace: str, pod: str, container: str, lines: int, previous: bool = False) -> Sequence[str]:
+        """The last lines that a container has written; ``previous``: the one before it was started again."""
+        subject = f"log of pod {namespace}/{pod}, container {container}"
+        path = f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(pod)}/log"
+        query = {"container": container, "tailLines": lines, "previous": str(previous).lower()}
+        answer = self._answer("read", subject, "GET", path, query, None, "application/json")
+        return answer.body.decode("utf-8", "replace").splitlines()
+
     def service_proxy(
         self,
         namespace: str,

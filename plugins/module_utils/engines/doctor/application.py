@@ -170,7 +170,9 @@ def _out_of_sync(facts: Facts, application: Object) -> Iterator[Finding]:
     out = [each for each in status.get("resources") or () if each.get("status") == "OutOfSync"]
     done = (operation.get("syncResult") or {}).get("revision")
     synced = operation.get("phase") == "Succeeded" and done == sync.get("revision")
-    if synced and facts.now - (moment(operation.get("finishedAt") or "") or 0.0) < _SETTLE_SECONDS:
+    # selfHeal that had to begin again is no sync that has only just ended; the first time it is.
+    healing = (((operation.get("operation") or {}).get("sync") or {}).get("autoHealAttemptsCount") or 0) > 1
+    if synced and not healing and facts.now - (moment(operation.get("finishedAt") or "") or 0.0) < _SETTLE_SECONDS:
         return
     evidence = [
         f"OutOfSync at {(sync.get('revision') or '')[:7]}, last synced to {(done or 'nothing')[:7]}",
@@ -184,9 +186,8 @@ def _out_of_sync(facts: Facts, application: Object) -> Iterator[Finding]:
             WARNING,
             "An Application is OutOfSync for what the API server writes into its CRDs",
             _title(application),
-            f"Git and cluster are the same to the letter, but for fields of {len(definitions)} "
-            "CustomResourceDefinitions that the API server fills in or leaves out, and the Application does not ignore "
-            "them.",
+            f"This revision was synced, and {len(definitions)} of its CustomResourceDefinitions differ all the "
+            "same. The API server fills in fields, or leaves some out, and the Application does not ignore these.",
             [*evidence, f"it lacks: {', '.join(lacking)}"],
             [
                 "Add ignoreDifferences for CustomResourceDefinition (group apiextensions.k8s.io, jsonPointers "

@@ -50,7 +50,7 @@ def check_pods(facts: Facts) -> Iterator[Finding]:
     for image, found in by_image.items():
         yield _pull_finding(facts, image, found)
     for (namespace, reason), found in others.items():
-        yield _start_finding(namespace, reason, found)
+        yield _start_finding(facts, namespace, reason, found)
 
 
 def _subject(found: list[tuple[Object, Problem]]) -> str:
@@ -136,7 +136,6 @@ def _missing(registry: str, name: str, answer: ImageAnswer) -> str:
 _ADVICE = {
     "CrashLoopBackOff": [
         how("Read what it said last:", "kubectl logs -n {namespace} {pod} --previous"),
-        "A version that does not start is taken back like any bad one: revert its commit in Git.",
     ],
     "Unschedulable": [
         how(
@@ -150,7 +149,10 @@ _ADVICE = {
 }
 
 
-def _start_finding(namespace: str, reason: str, found: list[tuple[Object, Problem]]) -> Finding:
+_BACK = ["A version that does not start is taken back like any bad one: revert its commit in Git."]
+
+
+def _start_finding(facts: Facts, namespace: str, reason: str, found: list[tuple[Object, Problem]]) -> Finding:
     pod = found[0][0]["metadata"]["name"]
     advice = _ADVICE.get(reason, [how("See its events:", "kubectl describe pod -n {namespace} {pod}")])
     return Finding(
@@ -159,8 +161,9 @@ def _start_finding(namespace: str, reason: str, found: list[tuple[Object, Proble
         f"A pod cannot start: {reason}",
         _subject(found),
         found[0][1].message or reason,
-        [str(problem) for _pod, problem in found[:3]],
-        [line.format(namespace=namespace, pod=pod) for line in advice],
+        [f"{problem.subject}: {problem.reason}" for _pod, problem in found[:3]],
+        [line.format(namespace=namespace, pod=pod) for line in advice]
+        + (_BACK if namespace == facts.namespace else []),
     )
 
 

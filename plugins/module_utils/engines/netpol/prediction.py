@@ -33,6 +33,8 @@ _OF_ONE_POD = (
 )
 _APP_LABELS = ("app.kubernetes.io/name", "app", "k8s-app")
 
+#: Policies that the text of a violation names.
+_NAMED = 3
 #: Violations of which it is found out which policies allow them.
 _EXPLAINED = 20
 
@@ -55,7 +57,8 @@ class Violation(NamedTuple):
 
     def __str__(self) -> str:
         path = f"{self.source} → {self.target}:{self.port}/{self.protocol}"
-        by = f" by {', '.join(self.policies)}" if self.policies else ""
+        more = f" and {len(self.policies) - _NAMED} more" if len(self.policies) > _NAMED else ""
+        by = f" by {', '.join(self.policies[:_NAMED])}{more}" if self.policies else ""
         if self.rule == FORBIDDEN:
             return f"forbidden flow {self.flow} would be open: {path}" + (
                 f", allowed{by}" if by else ", no policy denies it"

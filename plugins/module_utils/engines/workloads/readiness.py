@@ -35,7 +35,7 @@ def readiness(obj: Object) -> Readiness:
 
 def _deployment(obj: Object) -> Readiness:
     wanted, status = obj["spec"].get("replicas", 1), obj.get("status") or {}
-    if not _observed(obj):
+    if not is_observed(obj):
         return Readiness(False, "its controller has not seen it yet")
     progressing = _condition(obj, "Progressing")
     if progressing.get("reason") == "ProgressDeadlineExceeded":
@@ -50,7 +50,7 @@ def _deployment(obj: Object) -> Readiness:
 
 def _stateful_set(obj: Object) -> Readiness:
     wanted, status = obj["spec"].get("replicas", 1), obj.get("status") or {}
-    if not _observed(obj):
+    if not is_observed(obj):
         return Readiness(False, "its controller has not seen it yet")
     ready, updated = status.get("readyReplicas", 0), status.get("updatedReplicas", 0)
     current = status.get("currentRevision") == status.get("updateRevision")
@@ -62,7 +62,7 @@ def _stateful_set(obj: Object) -> Readiness:
 def _daemon_set(obj: Object) -> Readiness:
     status = obj.get("status") or {}
     wanted = status.get("desiredNumberScheduled", 0)
-    if not _observed(obj):
+    if not is_observed(obj):
         return Readiness(False, "its controller has not seen it yet")
     available, updated = status.get("numberAvailable", 0), status.get("updatedNumberScheduled", 0)
     return Readiness(available >= wanted and updated >= wanted, f"{updated} of {wanted} updated, {available} available")
@@ -100,7 +100,8 @@ _RULES: dict[str, Callable[[Object], Readiness]] = {
 }
 
 
-def _observed(obj: Object) -> bool:
+def is_observed(obj: Object) -> bool:
+    """Whether the status is of this generation."""
     return (obj.get("status") or {}).get("observedGeneration", 0) >= obj["metadata"].get("generation", 0)
 
 

@@ -196,8 +196,13 @@ def test_one_that_never_comes_online_is_told_with_what_was_seen(lab: Lab, monkey
     assert error.value.details["runners"][0]["labels"] == ["other"]
 
 
-def test_a_node_that_does_not_exist_is_told_within_seconds(lab: Lab, clock: FakeClock) -> None:
-    lab.delay = None
+def test_a_node_that_does_not_exist_is_told_within_seconds(
+    lab: Lab, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def see() -> None:
+        lab.session.edit(DEPLOYMENT, "act-runner", "gitea", {"status": {"observedGeneration": 1, "replicas": 1}})
+
+    monkeypatch.setattr(lab, "come_up", see)
     message = "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector."
     lab.session.put(
         {

@@ -214,6 +214,15 @@ def test_applications_of_others_are_not_looked_at(site: Site, session: FakeSessi
     assert site.codes() == ["sync-failed"]
 
 
+def test_objects_of_an_odd_shape_do_not_end_it(site: Site, session: FakeSession) -> None:
+    session.put(thing(APPLICATION, "odd", "argocd", spec=["?"]))
+    session.put(thing(POD, "p", metadata={"labels": {"app": "lumen-api"}}, spec="?", status={"containerStatuses": 7}))
+    session.put(thing(ANALYSIS_RUN, "r", metadata={"labels": "?"}))
+    report = site.examine()
+    assert {finding.code for finding in report.findings} == {"not-reached", "not-understood"}
+    assert "Gitea lumen/lumen" in report.looked_at
+
+
 def test_an_api_server_that_is_away_is_asked_once(site: Site, session: FakeSession) -> None:
     session.fail_next("find", Unreachable("no answer", reason="NoAnswer"), times=100)
     session.fail_next("get", Unreachable("no answer", reason="NoAnswer"), times=100)

@@ -180,7 +180,7 @@ def test_a_token_that_cannot_push_is_not_stored(fake: FakeGitea) -> None:
 
 def test_files_are_committed_and_compared(fake: FakeGitea) -> None:
     files = [{"path": PIPELINE, "content": "on: push\n"}, {"path": "README.md", "content": "é\n"}]
-    first = run(fake, ci_token=None, files=files, message="Install")
+    first = run(fake, ci_token=None, files=files, commit_message="Install")
     assert first["actions"] == [f"commit {PIPELINE} to main", "commit README.md to main"]
     assert first["commits"] == {PIPELINE: "commit-1", "README.md": "commit-2"}
     assert first["diff"][0]["before"] == ""

@@ -251,6 +251,8 @@ def test_addresses_are_looked_up(session: FakeSession) -> None:
 def test_addresses_that_nobody_knows(session: FakeSession, word: str, message: str) -> None:
     error = refused(session, wanted(DNS, {"name": "x", "from": {"namespace": "lumen"}, "to": word}))
     assert message in error.message
+    flows = (DNS, {"name": "x", "from": {"namespace": "lumen"}, "to": word})
+    assert not run(session, wanted(*flows), present=False).outcome.changed, "what goes away needs no addresses"
 
 
 def test_an_invalid_manifest_is_named(session: FakeSession) -> None:

@@ -15,12 +15,13 @@ import pytest
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds import (
     ADMISSION_POLICY,
     CLUSTER_ROLE,
+    NAMESPACE,
     ROLE,
     ROLE_BINDING,
     SERVICE_ACCOUNT,
     Kind,
 )
-from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import Forbidden, NotFound
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import Forbidden
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.node import Node
 from ansible_collections.lumen.airgap.plugins.module_utils.engines.identity import Wanted, claims, token_of
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
@@ -87,6 +88,8 @@ def authorizer(session: FakeSession, path: Path) -> Authorizer:
 
 @pytest.fixture
 def identities(session: FakeSession, clock: FakeClock, authorizer: Authorizer) -> Identities:
+    for name in ("lumen", "monitoring", "argocd", "gitea"):
+        session.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     session.answer = authorizer.review
     session.issue = lambda user, uid, seconds: token(user, uid, clock.time() + seconds)
     return Identities(session, Node(), clock, connect=lambda path: session)  # type: ignore[arg-type,return-value]
@@ -235,10 +238,13 @@ def test_tokens_that_last_too_short_are_refused(identities: Identities, session:
     assert not path.exists()
 
 
-def test_a_namespace_that_is_not_there(identities: Identities, session: FakeSession, path: Path) -> None:
-    session.fail_next("apply", NotFound('apply ServiceAccount: namespaces "lumen" not found', status=404))
-    with pytest.raises(NotFound, match='namespaces "lumen" not found'):
+def test_namespaces_that_are_not_there(identities: Identities, session: FakeSession, path: Path) -> None:
+    session.remove(NAMESPACE, "lumen", None)
+    session.remove(NAMESPACE, "gitea", None)
+    assert present(identities, path, dry_run=True).changed
+    with pytest.raises(AirgapError, match="There is no namespace lumen, gitea"):
         present(identities, path)
+    assert session.list(CLUSTER_ROLE).items == []
     assert not path.exists()
 
 

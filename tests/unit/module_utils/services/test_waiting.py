@@ -138,3 +138,29 @@ def test_a_secret_that_another_pod_makes_is_waited_for() -> None:
     session = FakeSession(deployment(), pod(**waiting("CreateContainerConfigError")))
     with pytest.raises(NotReady, match="CreateContainerConfigError"):
         wait_ready(session, [deployment()], FakeClock(), 600)
+
+
+def replica_set(revision: int) -> dict[str, Any]:
+    annotations = {"deployment.kubernetes.io/revision": str(revision)}
+    labels = {**LABELS, "pod-template-hash": f"hash{revision}"}
+    metadata = {"name": f"runner-{revision}", "namespace": "gitea", "labels": labels, "annotations": annotations}
+    return {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": metadata}
+
+
+def test_a_pod_of_the_version_before_that_cannot_start_is_about_to_go() -> None:
+    old = pod(**waiting("CrashLoopBackOff"))
+    old["metadata"]["labels"] = {**LABELS, "pod-template-hash": "hash9"}
+    session, clock = FakeSession(deployment(), replica_set(9), replica_set(10), old), FakeClock()
+    clock.at(20, lambda: session.edit(DEPLOYMENT, "runner", "gitea", {"status": {"availableReplicas": 1}}))
+    wait_ready(session, [deployment()], clock, 60)
+    assert clock.monotonic() == 20
+
+
+def test_the_last_words_of_a_container_that_ends_are_told() -> None:
+    sick = pod(**waiting("CrashLoopBackOff"))
+    sick["status"]["containerStatuses"][0]["lastState"] = {"terminated": {"exitCode": 20}}
+    session = FakeSession(deployment(), sick)
+    session.logs[("runner-1", "main")] = ["starting", "no agent to make a key"]
+    with pytest.raises(NotReady, match=r"exit code 20 .*; last words: no agent to make a key") as caught:
+        wait_ready(session, [deployment()], FakeClock(), 60)
+    assert caught.value.details["waiting"][0]["logs"] == ["starting", "no agent to make a key"]

@@ -324,6 +324,13 @@ def test_out_of_sync_for_a_moment_is_no_finding() -> None:
     assert codes(healthy(applications=[app])) == []
 
 
+def test_self_heal_that_begins_again_and_again_is_no_moment() -> None:
+    app = out_of_sync(*CRD)
+    del app["spec"]["ignoreDifferences"]
+    app["status"]["operationState"].update(finishedAt=at(-1), operation={"sync": {"autoHealAttemptsCount": 2}})
+    assert codes(healthy(applications=[app])) == ["ignore-differences-missing"]
+
+
 def test_what_nobody_has_synced() -> None:
     app = out_of_sync("Deployment", "apps", operationState=None)
     del app["spec"]["syncPolicy"]["automated"]

@@ -72,6 +72,13 @@ def test_a_required_flow_that_is_cut_names_policy_and_direction() -> None:
     assert (first.direction, first.policies) == ("egress", ("monitoring/site-default-deny",))
 
 
+def test_a_message_names_some_policies_and_counts_the_rest() -> None:
+    others = [{**SCRAPE, "name": f"other-{number}", "ports": [number + 1]} for number in range(4)]
+    assert told(predicted(*others), REQUIRED, SCRAPE)[0].endswith(
+        "ingress denied by lumen/site-default-deny, lumen/site-other-0-ingress, lumen/site-other-1-ingress and 2 more"
+    )
+
+
 def test_a_forbidden_flow_that_is_open_names_what_allows_it() -> None:
     wanted = {**SCRAPE, "from": "anywhere"}
     assert told(predicted(), FORBIDDEN, wanted) == []
