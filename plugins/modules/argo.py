@@ -111,6 +111,11 @@ options:
         kinds) in the whole cluster, such as all Rollouts with their pods.
     type: bool
     default: false
+  replaces:
+    description:
+      - The Application, as C(namespace/name), that is removed before this module takes over.
+      - Check mode removes nothing, and would meet it as the owner. It takes this one as gone.
+    type: str
   timeout:
     description: How long it may take until everything is Available, in seconds, more than 0.
     type: float
@@ -281,6 +286,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "pin": {"type": "bool", "default": True},
     "dest": {"type": "path"},
     "purge_definitions": {"type": "bool", "default": False},
+    "replaces": {"type": "str"},
     "timeout": {"type": "float", "default": 180.0},
 }
 RANGES = {"timeout": SECONDS}
@@ -302,10 +308,11 @@ def argo(params: dict[str, Any], clock: Clock, dry_run: bool) -> dict[str, Any]:
         result = _result(service.release(session, items, dry_run, progress), rendered)
         return _written(result, rendered, params["dest"], dry_run)
     if state == "absent":
-        outcome = service.uninstall(session, component, items, params["purge_definitions"], dry_run)
+        purge = params["purge_definitions"]
+        outcome = service.uninstall(session, component, items, purge, dry_run, params["replaces"])
         return _result(outcome, rendered)
     outcome, taken_over = service.install(
-        session, component, namespace, rendered, clock, params["timeout"], dry_run, progress
+        session, component, namespace, rendered, clock, params["timeout"], dry_run, progress, params["replaces"]
     )
     return _result(outcome, rendered, taken_over)
 

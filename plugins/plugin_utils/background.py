@@ -31,8 +31,9 @@ from ..module_utils.options import ABSOLUTE, check_ranges
 from ..module_utils.times import Clock, SystemClock
 from .streaming import ParentGone, Stream, host_prefix, plain
 
-#: Seconds between two looks at a job.
+#: Seconds between two looks at a job, and until the first: what finds nothing to do is soon done. It doubles each time.
 TICK = 1.0
+FIRST_TICK = 0.2
 #: Seconds a job may take at all. A module has deadlines of its own; this is for one that is lost beyond knowing.
 LIMIT = 86400.0
 #: Seconds for which a node that does not answer is asked again before the task gives up.
@@ -157,7 +158,7 @@ class Job:
             self._end()
             return result  # It could not be started: Ansible says best what the node has answered instead.
         now = self._clock.monotonic()
-        limit, heard = now + LIMIT, now
+        limit, heard, pause = now + LIMIT, now, FIRST_TICK
         while True:
             if answer is not None:
                 for line in answer.lines:
@@ -179,7 +180,8 @@ class Job:
             if self._clock.monotonic() > limit:
                 raise AirgapError(f"The module has not ended within {LIMIT / 3600:g} hours and was killed")
             self._out.check()
-            self._clock.sleep(TICK)
+            self._clock.sleep(pause)
+            pause = min(TICK, pause * 2)
             result, answer = self._look(heard + PATIENCE)
 
     def _look(self, until: float) -> tuple[dict[str, Any], Answer | None]:

@@ -190,15 +190,17 @@ def install(
     deadline: float,
     dry_run: bool,
     progress: Progress,
+    replaces: str | None = None,
 ) -> tuple[Outcome, bool]:
     """Apply everything and wait until it is Available; the outcome, and whether somebody else's was taken over.
 
-    An Application that owns the component is in the way. What kubectl or a removed Application has left is taken over:
-    its fields become ours first, so that pods go on and nothing of it is left over.
+    An Application that owns the component is in the way, but for the one that a dry run ``replaces``. What kubectl or a
+    removed Application has left is taken over: its fields become ours first, so that pods go on and nothing of it is
+    left over.
     """
     items = rendered.objects
     until = clock.monotonic() + deadline
-    foreign = _foreign(session, component, items)
+    foreign = _foreign(session, component, items, replaces if dry_run else None)
     label, own = f"{_LABEL}/{component}", _additions(session, component, namespace, items)
     objects = [_labelled(item, label, namespace) for item in [*items, *own]]
     if not any(item["kind"] == "Namespace" and item["metadata"]["name"] == namespace for item in objects):
@@ -221,10 +223,15 @@ def install(
 
 
 def uninstall(
-    session: Session, component: str, items: Sequence[Object], purge_definitions: bool, dry_run: bool
+    session: Session,
+    component: str,
+    items: Sequence[Object],
+    purge_definitions: bool,
+    dry_run: bool,
+    replaces: str | None = None,
 ) -> Outcome:
     """Delete the objects, and the definitions with everything of their kinds if asked for. The namespace stays."""
-    _foreign(session, component, items)
+    _foreign(session, component, items, replaces if dry_run else None)
     kept = ("Namespace",) if purge_definitions else _KEPT
     return remove(session, [item for item in items if item["kind"] not in kept], dry_run=dry_run)
 
@@ -240,7 +247,7 @@ def release(session: Session, items: Sequence[Object], dry_run: bool, progress: 
     return outcome
 
 
-def _foreign(session: Session, component: str, items: Iterable[Object]) -> bool:
+def _foreign(session: Session, component: str, items: Iterable[Object], replaces: str | None = None) -> bool:
     """Whether kubectl or Argo CD has applied what runs; refuses when an Application still does.
 
     The workloads speak for the rest. They are taken over last, so that a run that was killed is taken up.
@@ -252,7 +259,7 @@ def _foreign(session: Session, component: str, items: Iterable[Object]) -> bool:
             continue
         tracked = ownership.application_of(live)
         owner = _application(session, tracked) if tracked else None
-        if owner is not None:
+        if owner is not None and owner != replaces:
             raise AirgapError(
                 f"{manifests.title(live)} belongs to the Application {owner}, which would put back what is changed "
                 f"here. {component} has one owner: leave it to the Application, or remove that with "

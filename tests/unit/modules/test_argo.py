@@ -383,6 +383,10 @@ def test_an_application_that_exists_is_the_owner(cluster: Cluster) -> None:
             cluster(state=state)
         assert failure.value.details["application"] == "argocd/argo-rollouts"
     assert cluster.writes() == []
+    # It is removed by a task before this one, which in check mode has not happened.
+    assert cluster(dry_run=True, replaces="argocd/argo-rollouts")["taken_over"]
+    with pytest.raises(AirgapError, match="belongs to the Application"):
+        cluster(replaces="argocd/argo-rollouts")
 
 
 def test_what_kubectl_has_applied_is_handed_to_argo_cd_too(cluster: Cluster) -> None:

@@ -255,6 +255,8 @@ def _rollout(item: Mapping[str, Any]) -> tuple[str, str]:
         return SUSPENDED, f"paused{at} ({seen.message or 'spec.paused'}), waiting to be promoted"
     if seen.phase == HEALTHY and seen.stable != seen.hash:
         return "Progressing", f"the pods of {seen.hash} are not the stable ones yet"
+    if seen.phase == HEALTHY:
+        return HEALTHY, ""
     return seen.phase or "Progressing", _line(seen.message) or "no message"
 
 

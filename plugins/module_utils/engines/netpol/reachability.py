@@ -120,7 +120,7 @@ class World:
         An address that a pod has is that pod. Raises ``NetpolError`` for an unknown pod, or what is no address or port.
         """
         ports = (port, protocol)
-        if type(port) is not int:  # 80.0 and True are equal to a number
+        if isinstance(port, bool) or not isinstance(port, int):  # 80.0 and True are equal to a number
             return self.explain(source, target, port, protocol).allowed
         try:
             of, to = self._numbers[source], self._numbers[target]

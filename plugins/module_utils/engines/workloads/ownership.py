@@ -69,7 +69,7 @@ def _owns(fields: Object, value: Any) -> bool:
 def _owns_item(nodes: Object, item: Any) -> bool:
     """An item of a list that has an identity: ``k:{"name":"x"}`` for its keys, ``v:"x"`` for a value of a set."""
     for label, node in nodes.items():
-        form, _, text = label.partition(":")
+        form, _colon, text = label.partition(":")
         if form not in ("k", "v"):
             continue
         identity = json.loads(text)

@@ -117,6 +117,7 @@ def test_paused_and_degraded_are_told_apart() -> None:
 def test_degraded_of_before_is_not_believed() -> None:
     """Health is of the revision before for some 20 ms after a sync."""
     healthy = status.live_of(ROLLOUT, rollout("Healthy"))
+    assert healthy == (ROLLOUT, "Healthy", "")
     assert judged(application(health={"status": "Degraded"}), healthy).state == WAITING
     assert judged(application(health={"status": "Degraded"})) == (WAITING, ("health is Degraded",))
 
