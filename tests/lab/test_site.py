@@ -81,6 +81,9 @@ def test_an_empty_cluster_is_predicted_and_not_touched(tmp_path: Path) -> None:
         variables = {
             "airgap_kubeconfig": str(server.kubeconfig()),
             "airgap_release_kubeconfig": str(tmp_path / "release-kubeconfig"),
+            # A cluster knows these; this API server has neither nodes nor an address that pods could reach.
+            "network_policies_apiserver_addresses": ["192.168.2.2"],
+            "network_policies_node_addresses": ["192.168.2.2", "192.168.2.3"],
         }
         output = site(*words, "-e", json.dumps(variables))
         assert {obj["metadata"]["name"] for obj in session.list(NAMESPACE).items} == before
