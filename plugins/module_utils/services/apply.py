@@ -111,6 +111,16 @@ class Outcome:
         """The changes as a module returns them."""
         return [change._asdict() for change in self.changes]
 
+    def updated(self, before: Object, after: Object) -> None:
+        """Note that something else than an apply has changed an object, or would."""
+        change = _change(before, UPDATED)
+        same = [
+            c for c in self.changes if (c.kind, c.namespace, c.name) == (change.kind, change.namespace, change.name)
+        ]
+        self.changes = [each for each in self.changes if each not in same]
+        self.pairs = [pair for pair in self.pairs if pair[0] not in same]
+        self.add(change, _cleaned(before), _cleaned(after))
+
     def add(self, change: Change, before: Object | None = None, after: Object | None = None) -> None:
         """Note one object."""
         self.changes.append(change)
@@ -177,6 +187,7 @@ class _Batch:
         workers: int,
     ) -> None:
         self.outcome = Outcome()
+        self._done: list[Change] = []
         self._session = session
         self._manager = manager
         self._force = force
@@ -195,8 +206,15 @@ class _Batch:
                 self.outcome.add(_change(obj, UNCHANGED))
             else:
                 different.append((obj, there))
-        for change, before, after in each(self._workers, self._apply_one, different):
-            self.outcome.add(change, before, after)
+        try:
+            for change, before, after in each(self._workers, self._apply_one, different):
+                self.outcome.add(change, before, after)
+        except KubeError:
+            # Those beside the one that failed have been applied all the same.
+            for change in self._done:
+                self.outcome.add(change)
+            raise
+        self._done.clear()
         definitions = [obj for obj, _there in different if Kind.of(obj) == CUSTOM_RESOURCE_DEFINITION]
         if definitions and not self._dry_run:
             wait_ready(self._session, definitions, self._clock, _ESTABLISHED, self._progress)
@@ -217,6 +235,7 @@ class _Batch:
         before, after = None if created or there is None else _cleaned(there), _cleaned(result)
         change = _change(obj, CREATED if before is None else UNCHANGED if before == after else UPDATED)
         if change.action != UNCHANGED and not self._dry_run:
+            self._done.append(change)
             self._progress(str(change))
         return change, before, after
 
@@ -277,13 +296,19 @@ def _prepared(obj: Mapping[str, Any]) -> Object:
         Kind.of(body), metadata["name"]
     except (KeyError, TypeError):
         raise AirgapError(f"not an object with apiVersion, kind and metadata.name: {str(obj)[:200]}") from None
-    for name in _SERVER_SET:
-        metadata.pop(name, None)
-    if Kind.of(body) == SECRET and "stringData" in body:
-        texts = body.pop("stringData") or {}
-        encoded = {key: base64.b64encode(str(text).encode()).decode() for key, text in texts.items()}
-        body["data"] = {**(body.get("data") or {}), **encoded}
-    return stamped(body)
+    try:
+        for name in _SERVER_SET:
+            metadata.pop(name, None)
+        if Kind.of(body) == SECRET and "stringData" in body:
+            texts = body.pop("stringData") or {}
+            encoded = {key: base64.b64encode(str(text).encode()).decode() for key, text in texts.items()}
+            body["data"] = {**(body.get("data") or {}), **encoded}
+        if Kind.of(body) == CUSTOM_RESOURCE_DEFINITION:
+            str(body["spec"]["group"])
+        return stamped(body)
+    except (AttributeError, KeyError, TypeError) as error:
+        # Such as a date that is not quoted, which YAML does not read as text.
+        raise AirgapError(f"{body['kind']} {metadata['name']} is no valid object: {error!r}") from None
 
 
 def _refuse_twice(objects: Sequence[Object]) -> None:

@@ -19,10 +19,11 @@ from typing import Any, Callable
 from ansible.module_utils.basic import missing_required_lib
 
 from ..adapters.kube.kinds import ENDPOINT_SLICE, NAMESPACE, NETWORK_POLICY, NODE, POD, Kind
-from ..adapters.kube.session import Session
+from ..adapters.kube.session import Conflict, Session
 from ..engines.netpol.flows import (
     API_SERVER,
     NODES,
+    SET_LABEL,
     Flow,
     FlowError,
     Rendered,
@@ -124,6 +125,9 @@ def ensure(
         raise AirgapError(str(error)) from None
     namespaces = [_namespace(name) for name in missing] if wanted.create_namespaces else []
     _refuse_conflicts(session, there, wanted, rendered.policies)
+    opened = there.opened(rendered.policies)
+    for policy, more in opened if not dry_run else ():
+        session.patch(NETWORK_POLICY, policy["metadata"]["name"], policy["metadata"]["namespace"], _without(more))
     prune = Prune([NETWORK_POLICY], _selector(wanted.name))
     outcome = apply(
         session,
@@ -133,6 +137,8 @@ def ensure(
         prune=prune,
         progress=progress,
     )
+    for policy, more in opened:
+        outcome.updated(policy, {**policy, "spec": {k: v for k, v in policy["spec"].items() if k not in more}})
     return Applied(
         outcome, len(rendered.policies), rendered.unused, reachability, lost, prediction, wanted.surroundings
     )
@@ -163,6 +169,12 @@ class _Cluster:
         """Namespaces that the policies need and that are not there."""
         there = {space["metadata"]["name"] for space in self.namespaces}
         return [name for name in _spaces(policies) if name not in there]
+
+    def opened(self, policies: Sequence[Object]) -> list[tuple[Object, list[str]]]:
+        """Policies as they are, and the rules that somebody has put beside ours: an apply leaves those there."""
+        known = ((policy.get("spec") or {}, self.policies.get(_identity(policy))) for policy in policies)
+        found = ((live, [k for k, v in live["spec"].items() if v and k not in spec]) for spec, live in known if live)
+        return [(live, more) for live, more in found if more]
 
     def after(self, wanted: PolicySet, policies: Sequence[Object]) -> list[Object]:
         """All policies as they will be: those of others, and this set."""
@@ -238,7 +250,34 @@ def _refuse_conflicts(session: Session, there: _Cluster, wanted: PolicySet, poli
     """
     known = ((policy, there.policies.get(_identity(policy))) for policy in policies)
     different = [policy for policy, live in known if live and not is_applied(stamped(policy), live, MANAGER)]
+    for policy in different:
+        live = there.policies[_identity(policy)]
+        if (live["metadata"].get("labels") or {}).get(SET_LABEL, wanted.name) != wanted.name:
+            raise AirgapError(
+                f"NetworkPolicy {'/'.join(_identity(live))} is of the set {live['metadata']['labels'][SET_LABEL]}: two "
+                "sets cannot have the same policy; give the flow, or one of the sets, another name"
+            )
     apply(session, different, force=wanted.force, dry_run=True)
+    for live, more in there.opened(policies) if not wanted.force else ():
+        fields = ", ".join(f".spec.{key} ({_owner(live, key)})" for key in more)
+        raise Conflict(
+            f"NetworkPolicy {'/'.join(_identity(live))}: others have added {fields}, which would stay and open it. "
+            "Take them out, or let force=true do it if whoever owns them has stopped writing them.",
+            status=409,
+            reason="Conflict",
+            conflicts=[{"manager": _owner(live, key), "field": f".spec.{key}"} for key in more],
+        )
+
+
+def _owner(live: Object, key: str) -> str:
+    for entry in live["metadata"].get("managedFields") or ():
+        if f"f:{key}" in ((entry.get("fieldsV1") or {}).get("f:spec") or {}):
+            return str(entry.get("manager"))
+    return "nobody"
+
+
+def _without(keys: Sequence[str]) -> Object:
+    return {"spec": dict.fromkeys(keys)}
 
 
 def _policies(entry: Any, where: str) -> list[Object]:

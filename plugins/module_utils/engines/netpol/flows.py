@@ -295,6 +295,8 @@ def _block(entry: Mapping[str, Any], where: str) -> End:
 
 def _selector(value: Any, where: str) -> Object:
     _keys(value, {"matchLabels", "matchExpressions"}, f"{where}, pods")
+    if not isinstance(value.get("matchLabels") or {}, Mapping):
+        raise FlowError(f"{where}: matchLabels is no dictionary of labels and their values")
     for key, text in (value.get("matchLabels") or {}).items():
         if not isinstance(text, str):
             raise FlowError(f"{where}: the label {key} has the value {text!r}, which is not text: quote it")

@@ -121,8 +121,8 @@ def read_object(obj: Any, number: int) -> Namespace | Pod | Policy | None:
     if wanted is None or body.get("apiVersion", wanted[0]) != wanted[0]:
         return None
     meta = _mapping(body.get("metadata"), f"{body['kind']}: metadata")
-    name = meta.get("name")
-    namespace = meta.get("namespace") or "default"
+    name, namespace = meta.get("name"), meta.get("namespace")
+    namespace = "default" if namespace in (None, "") else namespace
     if not isinstance(name, str) or not name or not isinstance(namespace, str):
         raise NetpolError(f"{body['kind']}: metadata needs a name, and a namespace of text")
     title = f"{body['kind']} {name}" if body["kind"] == "Namespace" else f"{body['kind']} {namespace}/{name}"
@@ -138,10 +138,10 @@ def _namespace(body: Mapping[str, Any], meta: Mapping[str, Any], _namespace: str
 
 
 def _pod(body: Mapping[str, Any], meta: Mapping[str, Any], namespace: str, name: str) -> Pod:
-    status = _mapping(body.get("status") or {}, "status")
+    status = _mapping(_given(body, "status"), "status")
     ip = status.get("podIP")
     address = read_address(ip, "status.podIP") if ip else None
-    spec = _mapping(body.get("spec") or {}, "spec")
+    spec = _mapping(_given(body, "spec"), "spec")
     ports = set()
     for number, container in enumerate(_list(spec.get("containers"), "spec.containers")):
         where = f"spec.containers[{number}]"
@@ -158,7 +158,7 @@ def _pod(body: Mapping[str, Any], meta: Mapping[str, Any], namespace: str, name:
 
 
 def _policy(body: Mapping[str, Any], meta: Mapping[str, Any], namespace: str, name: str) -> Policy:
-    spec = _known(body.get("spec") or {}, "spec", "podSelector", "policyTypes", "ingress", "egress")
+    spec = _known(_given(body, "spec"), "spec", "podSelector", "policyTypes", "ingress", "egress")
     ingress, egress = (_rules(spec, direction, peers) for direction, peers in (("ingress", "from"), ("egress", "to")))
     types = _list(spec.get("policyTypes"), "spec.policyTypes")
     if len(types) > 2:
@@ -171,7 +171,7 @@ def _policy(body: Mapping[str, Any], meta: Mapping[str, Any], namespace: str, na
     return Policy(
         namespace,
         name,
-        _selector(spec.get("podSelector") or {}, "spec.podSelector"),
+        _selector(_given(spec, "podSelector"), "spec.podSelector"),
         ingress if "Ingress" in types else None,
         egress if "Egress" in types else None,
     )
@@ -230,7 +230,7 @@ def _block(entry: Mapping[str, Any], where: str) -> Block:
 
 
 def _network(text: Any, where: str) -> tuple[int, int, int]:
-    if not isinstance(text, str) or "/" not in text:
+    if not isinstance(text, str) or "%" in text or not text.rpartition("/")[2].isdecimal() or "/" not in text:
         raise NetpolError(f"{where}: {text!r} is no network such as 10.0.0.0/8")
     try:
         network = ipaddress.ip_network(text, strict=False)
@@ -324,6 +324,12 @@ def _check_key(key: Any, where: str) -> None:
 def _check_value(value: Any, where: str) -> None:
     if not isinstance(value, str) or not _LABEL_VALUE.match(value):
         raise NetpolError(f"{where}: {value!r} is no value of a label")
+
+
+def _given(body: Mapping[str, Any], name: str) -> Any:
+    """What is absent or null is empty; what is there has to be of its type, empty or not."""
+    value = body.get(name)
+    return {} if value is None else value
 
 
 def _known(value: Any, where: str, *fields: str) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import copy
+import datetime
 from typing import Any
 
 import pytest
@@ -194,7 +195,6 @@ def test_remove_deletes_what_is_there() -> None:
 def test_a_failure_in_the_middle_says_what_was_done_before() -> None:
     session = FakeSession()
     workload = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "api", "namespace": "lumen"}}
-    session.fail_next("apply", Unreachable("gone"), times=0)
     apply(session, [config()], workers=1)
     refused = Forbidden("apply Deployment lumen/api: not you", 403)
     original = session.apply
@@ -251,3 +251,31 @@ def test_an_object_without_its_namespace_is_refused() -> None:
     del body["metadata"]["namespace"]
     with pytest.raises(AirgapError, match="has no namespace"):
         apply(FakeSession(), [body])
+
+
+def test_what_was_applied_beside_the_one_that_failed_is_told() -> None:
+    session = FakeSession()
+    original = session.apply
+
+    def failing(body: Any, *rest: Any) -> Any:
+        if body["metadata"]["name"] == "policy-3":
+            raise Unreachable("gone", 500)
+        return original(body, *rest)
+
+    session.apply = failing  # type: ignore[method-assign]
+    with pytest.raises(Unreachable) as caught:
+        apply(session, [policy(number) for number in range(5)], workers=1)
+    assert [entry["name"] for entry in caught.value.details["applied"]] == ["policy-0", "policy-1", "policy-2"]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {**config(), "metadata": {"name": "x", "namespace": "y", "annotations": {"on": datetime.date(2026, 1, 1)}}},
+        {**config(), "kind": "Secret", "stringData": "text"},
+        {**definition(), "spec": {}},
+    ],
+)
+def test_an_object_of_the_wrong_form_is_named(broken: dict[str, Any]) -> None:
+    with pytest.raises(AirgapError, match=f"{broken['kind']} .* is no valid object"):
+        apply(FakeSession(), [broken])

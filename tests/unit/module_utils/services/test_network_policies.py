@@ -326,3 +326,31 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
         read_manifests([], [str(tmp_path / "none.yaml")])
     with pytest.raises(AirgapError, match=r"There is no \*\.yaml or \*\.yml in"):
         read_manifests([], [str(tmp_path)])
+
+
+def test_a_policy_that_somebody_has_opened_is_seen_named_and_closed(session: FakeSession) -> None:
+    """An apply leaves what it does not name: the default-deny has no rules, and this one would stay beside it."""
+    run(session, wanted())
+    session.owns("kubectl-edit", NETWORK_POLICY, "site-default-deny", "lumen", {"spec": {"ingress": [{}]}})
+    before = len(writes(session))
+    with pytest.raises(Conflict, match=r"others have added \.spec\.ingress \(kubectl-edit\)"):
+        run(session, wanted())
+    assert len(writes(session)) == before
+    predicted = run(session, wanted(force=True), dry_run=True)
+    assert session.get(NETWORK_POLICY, "site-default-deny", "lumen")["spec"]["ingress"] == [{}]
+    done = run(session, wanted(force=True))
+    for applied in (predicted, done):
+        changed = [change for change in applied.outcome.changes if change.action != "unchanged"]
+        assert [(change.name, change.action) for change in changed] == [("site-default-deny", "updated")]
+        assert '"ingress"' in applied.outcome.diff[0]["before"]
+        assert '"ingress"' not in applied.outcome.diff[0]["after"]
+    assert "ingress" not in session.get(NETWORK_POLICY, "site-default-deny", "lumen")["spec"]
+    assert not run(session, wanted()).outcome.changed
+
+
+def test_two_sets_cannot_have_the_same_policy(session: FakeSession) -> None:
+    flow = {"name": "team-x", "from": {"namespace": "lumen"}, "to": {"cidr": "192.0.2.0/24"}, "ports": [443]}
+    run(session, PolicySet.of("site", [DNS, flow], namespaces=["lumen"]))
+    other = PolicySet.of("site-team", [{**flow, "name": "x"}], namespaces=["lumen"], allow_dns_cut=True)
+    with pytest.raises(AirgapError, match="lumen/site-team-x-egress is of the set site"):
+        run(session, other)
