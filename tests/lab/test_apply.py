@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import subprocess
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session
     Unreachable,
 )
 from ansible_collections.lumen.airgap.plugins.module_utils.services.apply import Prune, apply, remove
+from ansible_collections.lumen.airgap.plugins.module_utils.services.network_policies import PolicySet, ensure
 from ansible_collections.lumen.airgap.plugins.module_utils.services.waiting import NotReady
 
 from .api_server import ApiServer
@@ -252,6 +254,19 @@ def test_what_the_server_refuses_is_told_with_what_was_done_before(session: Sess
     with pytest.raises(Invalid, match="imge") as caught:
         apply(session, [objects()[0], broken])
     assert [entry["kind"] for entry in caught.value.details["applied"]] == ["ConfigMap"]
+
+
+def test_a_default_deny_that_somebody_opened_is_named_and_closed(session: Session, server: ApiServer) -> None:
+    """Nobody's apply takes out a field that it does not name, so this is looked for."""
+    deny = PolicySet.of("deny", namespaces=["shop"], allow_dns_cut=True)
+    ensure(session, deny)
+    open_it = '--patch={"spec":{"ingress":[{}]}}'
+    as_somebody_else(server, "patch", "networkpolicy/deny-default-deny", "--type=merge", open_it)
+    with pytest.raises(Conflict, match=r"\.spec\.ingress \(kubectl-patch\)"):
+        ensure(session, deny)
+    assert ensure(session, dataclasses.replace(deny, force=True)).outcome.changed
+    assert "ingress" not in session.get(NETWORK_POLICY, "deny-default-deny", "shop")["spec"]
+    assert not ensure(session, deny).outcome.changed
 
 
 def test_who_has_no_rights_is_told_which(server: ApiServer, session: Session) -> None:
