@@ -155,7 +155,10 @@ class Repository:
         self._gitea.create_user(wanted.user, wanted.email, "Pipeline of lumen.airgap", password)
 
     def _renew(self, wanted: Token, old: Sequence[dict[str, Any]]) -> None:
-        """The new token first, and in the secret, before the old one goes: a job that runs keeps what it has."""
+        """The new token first, and in the secret, before the old one goes: a job that starts then gets a good one.
+
+        A job that runs has the old one, which is revoked right after this: its push fails, and it has to run again.
+        """
         number = 1 + max((int(token["name"].rpartition(" ")[2]) for token in old), default=0)
         made = self._gitea.create_token(wanted.user, f"{self._prefix(wanted)}{number}", list(wanted.scopes))
         value = made["sha1"]

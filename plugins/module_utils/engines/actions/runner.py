@@ -112,8 +112,10 @@ class Runner:
         names = self.label_names
         if len(set(names)) < len(names):
             raise RunnerError(f"labels names {', '.join(sorted({n for n in names if names.count(n) > 1}))} twice")
-        host = urlsplit(self.instance_url).hostname or ""
-        if host == "localhost" or host.startswith("127.") or host.endswith((".svc", ".svc.cluster.local")):
+        host = (urlsplit(self.instance_url).hostname or "").rstrip(".")
+        # An IPv6 address has no dot either; a name without one is this machine's, or a Service's.
+        local = host == "::1" if ":" in host else "." not in host or host.startswith("127.")
+        if local or host.endswith((".svc", ".cluster.local")):
             raise RunnerError(
                 f"instance_url {self.instance_url} leads nowhere from a job: it becomes GITHUB_SERVER_URL in the job's "
                 "container, which Docker runs beside the cluster. Give the URL of Gitea's NodePort"

@@ -168,7 +168,7 @@ def _tag(facts: Facts, pipeline: Pipeline, offline: bool) -> Iterator[Finding]:
         return
     if run.get("status") == "completed":
         if run.get("conclusion") not in ("success", "skipped"):
-            yield _failed(pipeline, subject, run)
+            yield _failed(pipeline, subject, run, _built(facts, pipeline))
         return
     if (
         not offline
@@ -187,7 +187,7 @@ def _tag(facts: Facts, pipeline: Pipeline, offline: bool) -> Iterator[Finding]:
 
 
 def _built(facts: Facts, pipeline: Pipeline) -> bool:
-    """Whether the registry has the tag's image: then it was built before there was a pipeline, or without it."""
+    """Whether the registry has the tag's image: by this run, or built before there was a pipeline, or without it."""
     return any(answer.exists for image, answer in facts.images.items() if image.rpartition(":")[2] == pipeline.tag)
 
 
@@ -244,21 +244,30 @@ def _no_run(pipeline: Pipeline, subject: str) -> Finding:
     )
 
 
-def _failed(pipeline: Pipeline, subject: str, run: Object) -> Finding:
+def _failed(pipeline: Pipeline, subject: str, run: Object, built: bool) -> Finding:
     jobs = [job for job in pipeline.jobs if job.get("conclusion") not in ("success", "skipped", None, "")]
     names = ", ".join(str(job.get("name")) for job in jobs) or "a job"
     ended = moment(run.get("completed_at") or "")
+    if built:
+        outcome = "the image is in the registry, and the manifest was not bumped."
+        remedy = (
+            "Correct the cause and run the job again, in Gitea under Actions: what the registry has of this commit is "
+            "used. If the log says that it was built from another commit, tag a new version instead."
+        )
+    else:
+        outcome = "nothing was pushed and the manifest is as before."
+        remedy = "Correct it and tag a new version. A version that was pushed once is not built a second time."
     return Finding(
         "pipeline-failed",
         ERROR,
         "The tag's pipeline failed",
         subject,
-        f"{names} ended with {run.get('conclusion')}; nothing was pushed and the manifest is as before.",
+        f"{names} ended with {run.get('conclusion')}; {outcome}",
         [
             f"run {run.get('id')}{' at ' + str(run.get('completed_at')) if ended else ''}: {run.get('html_url', '')}",
             *(f"log: {line}" for line in pipeline.log),
         ],
-        ["Correct it and tag a new version. A version that was pushed once is not built a second time."],
+        [remedy],
     )
 
 

@@ -68,12 +68,23 @@ class Outcome(NamedTuple):
 
 
 def parse_lines(text: str) -> list[Waiver]:
-    """Read a .trivyignore: ``CVE-2026-0001 exp:2026-12-31``, comments in lines of their own. Raises WaiverError."""
+    """Read a .trivyignore: ``CVE-2026-0001 exp:2026-12-31``, comments behind a ``#``. Raises WaiverError.
+
+    Trivy passes over every other word, so that a waiver whose ``exp:`` is mistyped would never end.
+    """
     found = []
     for number, line in enumerate(text.splitlines(), 1):
         fields = line.split()
         if not fields or fields[0].startswith("#"):
             continue
+        comment = next((index for index, field in enumerate(fields) if field.startswith("#")), len(fields))
+        for field in fields[1:comment]:
+            if not field.startswith("exp:"):
+                raise WaiverError(
+                    f"line {number}: {field!r} is not understood. Behind the identifier comes exp:2026-12-31, "
+                    "and a comment behind a #"
+                )
+        # Trivy reads an exp: in the comment as well.
         dates = [field[4:] for field in fields[1:] if field.startswith("exp:")]
         try:
             found.append(Waiver(fields[0], expires=_date(dates[0]) if dates else None))

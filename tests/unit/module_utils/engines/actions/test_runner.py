@@ -145,11 +145,21 @@ def test_labels_that_are_none(labels: tuple[str, ...], message: str) -> None:
         "http://gitea-http.gitea.svc:3000",
         "http://localhost:30300",
         "http://127.0.0.1:30300",
+        "http://gitea-http.gitea.svc.cluster.local.:3000",
+        "http://gitea-http.gitea.svc.:3000",
+        "http://gitea-http:3000",
+        "http://localhost.:30300",
+        "http://[::1]:3000",
     ],
 )
 def test_a_url_that_no_job_reaches_is_refused(url: str) -> None:
     with pytest.raises(RunnerError, match="becomes GITHUB_SERVER_URL in the job's container"):
         dataclasses.replace(RUNNER, instance_url=url).check()
+
+
+@pytest.mark.parametrize("url", ["http://192.168.2.2:30300", "http://[fd00::2]:30300", "https://git.example.org/git"])
+def test_a_url_that_jobs_may_reach(url: str) -> None:
+    dataclasses.replace(RUNNER, instance_url=url).check()
 
 
 # --- the start script ------------------------------------------------------------------------------------------------

@@ -263,8 +263,21 @@ def test_a_pipeline_that_failed() -> None:
         pipeline=pipeline(runs=[run(conclusion="failure")], jobs=jobs, log=["--- FAIL: TestHealth", "FAIL"])
     )
     found = one(facts, "pipeline-failed")
-    assert found.cause.startswith("test ended with failure")
+    assert found.cause == "test ended with failure; nothing was pushed and the manifest is as before."
     assert "log: --- FAIL: TestHealth" in found.evidence
+    assert "tag a new version" in found.remedy[0]
+
+
+def test_a_pipeline_that_failed_after_the_push() -> None:
+    jobs = [{"name": "release", "status": "completed", "conclusion": "failure", "labels": ["ubuntu-latest"]}]
+    images = {f"{IMAGE}:v1.0.0": ImageAnswer(True, ["v1.0.0"])}
+    failed = pipeline(runs=[run(conclusion="failure")], jobs=jobs)
+    found = one(healthy(pipeline=failed, images=images), "pipeline-failed")
+    assert found.cause == "release ended with failure; the image is in the registry, and the manifest was not bumped."
+    assert "run the job again" in found.remedy[0]
+    missing = {f"{IMAGE}:v1.0.0": ImageAnswer(False, [])}
+    found = one(healthy(pipeline=failed, images=missing), "pipeline-failed")
+    assert "nothing was pushed" in found.cause
 
 
 def test_the_last_run_of_a_tag_decides() -> None:

@@ -23,12 +23,20 @@ def finding(**fields: str) -> Finding:
 
 
 def test_lines() -> None:
-    text = "# why\n\nCVE-0000-0001\n  CVE-0000-0002 exp:2026-12-31\nCVE-0000-0003 some words exp:2026-12-31 more\n"
+    text = "# why\n\nCVE-0000-0001\n  CVE-0000-0002 exp:2026-12-31\nCVE-0000-0003 # some exp:2026-12-31 words\n"
+    text += "CVE-0000-0004 #exp:2026-12-31 is a comment\n"
     assert waivers.parse_lines(text) == [
         Waiver("CVE-0000-0001"),
         Waiver("CVE-0000-0002", expires=NEW_YEARS_EVE),
         Waiver("CVE-0000-0003", expires=NEW_YEARS_EVE),
+        Waiver("CVE-0000-0004"),
     ]
+
+
+@pytest.mark.parametrize("field", ["exp=2020-01-01", "EXP:2020-01-01", "2020-01-01", "why"])
+def test_a_field_that_may_be_a_mistyped_date_is_not_passed_over(field: str) -> None:
+    with pytest.raises(WaiverError, match=f"line 2: '{field}' is not understood"):
+        waivers.parse_lines(f"CVE-0000-0001 exp:2026-12-31\nCVE-0000-0002 {field} # a comment\n")
 
 
 @pytest.mark.parametrize("text", ["exp:31.12.2026", "exp:", "exp:2026-02-30"])
