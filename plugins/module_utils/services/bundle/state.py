@@ -131,25 +131,9 @@ class State:
     def locked(self, holder: str) -> Iterator[None]:
         """Hold the directory for one run. Raises AirgapError that names whoever else holds it."""
         make_directory(self.path)
-        path = os.path.join(self.path, "lock")
-        try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        except OSError as error:
-            raise AirgapError(f"{path} cannot be opened: {error.strerror}") from error
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                other = os.pread(handle, 4096, 0).decode(errors="replace").strip() or "another run"
-                raise AirgapError(
-                    f"{self.path} is being written by {other}: wait for it to end, then run again"
-                ) from None
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"{holder}\n".encode(), 0)
+        with locked(os.path.join(self.path, "lock"), self.path, holder):
             self._remove_temporary()
             yield
-        finally:
-            os.close(handle)  # and with it goes the lock; the file stays, or two runs could hold two of them
 
     def _remove_temporary(self) -> None:
         for name in os.listdir(self.path):
@@ -207,6 +191,26 @@ def replacing(path: str, mode: int = 0o644, sync: bool = False) -> Iterator[Bina
             raise
     except OSError as error:
         raise AirgapError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def locked(path: str, what: str, holder: str) -> Iterator[None]:
+    """Hold the lock ``path`` while ``what`` is written. Raises AirgapError that names whoever else holds it."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise AirgapError(f"{path} cannot be opened: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            other = os.pread(handle, 4096, 0).decode(errors="replace").strip() or "another run"
+            raise AirgapError(f"{what} is being written by {other}: wait for it to end, then run again") from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{holder}\n".encode(), 0)
+        yield
+    finally:
+        os.close(handle)  # and with it goes the lock; the file stays, or two runs could hold two of them
 
 
 def make_directory(path: str) -> None:

@@ -16,7 +16,6 @@ A scan that is under way has its files open; the version before is kept, so that
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from typing import Any, NamedTuple
 
 from ...engines.trivy.database import Kind, Metadata
 from ...errors import AirgapError
-from ..bundle.state import make_directory, read_json, remove_tree, write_json
+from ..bundle.state import locked, make_directory, read_json, remove_tree, write_json
 from . import content
 from .content import Content
 
@@ -111,24 +110,8 @@ class Cache:
     def locked(self, holder: str) -> Iterator[None]:
         """Hold the cache for one delivery. Raises AirgapError that names whoever else holds it."""
         make_directory(os.path.join(self.path, _VERSIONS))
-        path = os.path.join(self.path, _VERSIONS, "lock")
-        try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        except OSError as error:
-            raise AirgapError(f"{path} cannot be opened: {error.strerror}") from error
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                other = os.pread(handle, 4096, 0).decode(errors="replace").strip() or "another run"
-                raise AirgapError(
-                    f"{self.path} is being written by {other}: wait for its end, then run again"
-                ) from None
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"{holder}\n".encode(), 0)
+        with locked(os.path.join(self.path, _VERSIONS, "lock"), self.path, holder):
             yield
-        finally:
-            os.close(handle)  # and with it goes the lock
 
     def draft(self, kind: Kind) -> str:
         """A new directory beside the versions; what killed runs left of theirs goes."""
