@@ -92,8 +92,8 @@ options:
     description:
       - Hold its patches to what releases change, by a ValidatingAdmissionPolicy for this identity alone. RBAC can only
         say which objects it may patch.
-      - Of a Rollout, that is the images of its containers, which stay at their place in the registry. Of an
-        Application, nothing but metadata and status.
+      - Of a Rollout, that is tag and digest of its containers' images. Of an Application, nothing but metadata and
+        status. Of neither, owners and finalizers.
       - Needs Kubernetes 1.30 or later.
     type: bool
     default: true

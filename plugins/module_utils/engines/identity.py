@@ -22,6 +22,9 @@ OWNER_LABEL = "lumen.airgap/identity"
 
 _READ = ("get", "list", "watch")
 
+#: Of an image, registry and repository: without digest and tag. Read by RE2 in the API server.
+REPOSITORY = "^([^@]*/)?[^@/:]*"
+
 
 class Right(NamedTuple):
     """Some verbs on some resources. ``namespace`` is empty for what has none; without ``names``, on all objects."""
@@ -151,23 +154,34 @@ def _same_but(path: str, free: str) -> str:
     return f"{new}.all(k, k == '{free}' || (k in {old} && {new}[k] == {old}[k])) && {old}.all(k, k in {new})"
 
 
+def _same(path: str) -> str:
+    """CEL: ``path`` is as before, absence included."""
+    new, old = f"object.{path}", f"oldObject.{path}"
+    return f"has({new}) == has({old}) && (!has({new}) || {new} == {old})"
+
+
 def _guard(wanted: Wanted) -> list[dict[str, Any]]:
     """A policy for this identity alone. RBAC says which objects it may patch, this what of them."""
     old, containers = "oldObject.spec.template.spec.containers", "object.spec.template.spec.containers"
-    place = "image.substring(0, {0}.image.lastIndexOf('/') + 1)"
     images = (
         f"{containers}.size() == {old}.size() && {containers}.all(c, {old}.exists(o, o.name == c.name"
         " && c.all(k, k == 'image' || (k in o && c[k] == o[k])) && o.all(k, k in c)"
-        f" && c.{place.format('c')} == o.{place.format('o')}))"
+        f" && c.image.find('{REPOSITORY}') == o.image.find('{REPOSITORY}')))"
     )
     operation = "!has(object.operation) || (has(oldObject.operation) && object.operation == oldObject.operation)"
     rules = [
         ("Rollout", _same_but("spec", "template"), "of a Rollout, releases change images alone"),
         ("Rollout", _same_but("spec.template", "spec"), "of a Rollout, releases change images alone"),
         ("Rollout", _same_but("spec.template.spec", "containers"), "of a Rollout, releases change images alone"),
-        ("Rollout", images, "of a container, releases change the image alone, and not its place in the registry"),
+        ("Rollout", images, "of a container, releases change the image alone, and no more of it than tag and digest"),
         ("Application", "object.spec == oldObject.spec", "releases refresh an Application, and do not change it"),
         ("Application", operation, "releases refresh an Application, and start no operation of their own"),
+    ]
+    # By an owner that does not exist, or a finalizer of Argo CD's, others would delete the object or what it deploys.
+    rules += [
+        (kind, _same(f"metadata.{field}"), f"of this object, releases change no {field}")
+        for kind in ("Rollout", "Application")
+        for field in ("ownerReferences", "finalizers")
     ]
     api_version = "admissionregistration.k8s.io/v1"
     resources = {

@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.lumen.airgap.plugins.module_utils.engines.identity import (
+    REPOSITORY,
     Server,
     Wanted,
     claims,
@@ -77,6 +79,35 @@ def test_the_guard_is_for_this_identity_alone() -> None:
     assert condition["expression"] == "request.userInfo.username == 'system:serviceaccount:lumen:airgap-release'"
     assert policy["spec"]["failurePolicy"] == "Fail"
     assert "ValidatingAdmissionPolicy" not in str(objects(replace(WANTED, guard=False)))
+
+
+def test_the_guard_holds_owners_and_finalizers() -> None:
+    policy = next(each for each in objects(WANTED) if each["kind"] == "ValidatingAdmissionPolicy")
+    expressions = [each["expression"] for each in policy["spec"]["validations"]]
+    for kind in ("Rollout", "Application"):
+        for field in ("metadata.ownerReferences", "metadata.finalizers"):
+            same = f"has(object.{field}) == has(oldObject.{field})"
+            same += f" && (!has(object.{field}) || object.{field} == oldObject.{field})"
+            assert f"object.kind != '{kind}' || ({same})" in expressions
+
+
+@pytest.mark.parametrize(
+    ("image", "repository"),
+    [
+        ("192.168.2.2:5000/lumen-api:v1", "192.168.2.2:5000/lumen-api"),
+        ("192.168.2.2:5000/lumen-api:v1@sha256:0a", "192.168.2.2:5000/lumen-api"),
+        ("192.168.2.2:5000/lumen-api@sha256:0a", "192.168.2.2:5000/lumen-api"),
+        ("192.168.2.2:5000/lumen-api", "192.168.2.2:5000/lumen-api"),
+        ("192.168.2.2:5000/lumen-api-builder:v1", "192.168.2.2:5000/lumen-api-builder"),
+        ("192.168.2.2:5000/gitea/runner:1", "192.168.2.2:5000/gitea/runner"),
+        ("lumen-api:v1", "lumen-api"),
+        ("", ""),
+    ],
+)
+def test_the_repository_of_an_image(image: str, repository: str) -> None:
+    found = re.search(REPOSITORY, image)
+    assert found is not None
+    assert found.group() == repository
 
 
 def test_what_is_not_there_is_not_granted() -> None:
