@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import datetime
+import json
 import os
 import subprocess
 import sys
@@ -101,6 +103,35 @@ def test_the_scan_is_offline_and_stops_nothing_unless_asked_to() -> None:
     assert "||" not in gate
     without = rendered(act_runner_pipeline_scan=False)["jobs"]["release"]["steps"]
     assert "Scan" not in [step.get("name") for step in without]
+
+
+@pytest.mark.parametrize(
+    ("days", "head", "fail_days", "said"),
+    [
+        (1, b"\0" * 16 + bytes.fromhex("edda0ced"), 90, ""),
+        (91, b"\0" * 16 + bytes.fromhex("edda0ced"), 90, "is 91 days old"),
+        (91, b"\0" * 16 + bytes.fromhex("edda0ced"), 0, ""),
+        (1, b"\0" * 20, 90, "is damaged"),
+        (1, b"", 90, "is damaged"),
+        (None, b"", 90, "has no database"),
+    ],
+)
+def test_a_database_that_would_find_nothing_is_not_scanned_with(
+    days: int | None, head: bytes, fail_days: int, said: str, tmp_path: Path
+) -> None:
+    """Trivy itself calls an image clean with a database that is old, empty or damaged."""
+    if days is not None:
+        updated = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days, minutes=1)
+        (tmp_path / "metadata.json").write_text(
+            json.dumps({"UpdatedAt": updated.strftime("%Y-%m-%dT%H:%M:%S.123456789Z")})
+        )
+        (tmp_path / "trivy.db").write_bytes(head)
+    scan = step("release", "Scan", act_runner_pipeline_scan_fail_days=fail_days)
+    assert 'python3 -c "$CHECK_DATABASE"' in scan["run"]
+    check = scan["env"]["CHECK_DATABASE"].replace("/cache/db", str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) == (said == "")
+    assert said in done.stderr
 
 
 def test_every_step_is_posix_sh() -> None:
