@@ -183,8 +183,12 @@ class ActRunner:
         rest = [item for item in wanted if item["kind"] != DEPLOYMENT.kind]
         there = remove(self._session, wanted, dry_run=True)
         records = self._records()
-        # With nothing of it in the cluster, one that is online is somebody else's.
-        ours = _newest([record for record in records if not _offline(record)]) if there.changed else None
+        # With no pod of it at work in the cluster, one that is online is somebody else's: unless a removal that was
+        # broken off has disabled it.
+        online = [record for record in records if not _offline(record)]
+        if not self._works():
+            online = [record for record in online if record.get("disabled") and there.changed]
+        ours = _newest(online)
         gone = [record for record in records if _offline(record) or record is ours]
         if not self._dry_run:
             if ours is not None:
@@ -201,6 +205,10 @@ class ActRunner:
             "changes": there.as_list(),
             "diff": there.diff,
         }
+
+    def _works(self) -> bool:
+        there = self._session.find(DEPLOYMENT, self._runner.name, self._runner.namespace)
+        return bool(((there or {}).get("status") or {}).get("readyReplicas"))
 
     def _drain(self, record: Record, seconds: float) -> None:
         runner_id = int(record["id"])

@@ -306,6 +306,17 @@ def test_somebody_else_s_runner_of_that_name_stays(lab: Lab) -> None:
     assert len(lab.gitea.runners) == 1
 
 
+def test_it_stays_also_when_our_own_is_down(lab: Lab) -> None:
+    lab.run()
+    lab.gitea.runners[0]["status"] = "offline"
+    lab.gitea.add_runner()
+    lab.session.edit(DEPLOYMENT, "act-runner", "gitea", {"status": {"readyReplicas": None}})
+    other = lab.gitea.runners[-1]["id"]
+    lab.run(state="absent")
+    assert [record["id"] for record in lab.gitea.runners] == [other]
+    assert not lab.gitea.runners[0].get("disabled")
+
+
 def test_a_removal_that_was_broken_off_is_taken_up(lab: Lab) -> None:
     lab.run()
     lab.session.put(
