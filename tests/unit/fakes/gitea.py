@@ -204,7 +204,7 @@ class FakeGitea(BaseAdapter):
             return 404, {"message": "not found"}
         if method != "POST":
             return 405, ""
-        return 200, {"token": self.registration.setdefault(scope, f"registration-{next(self._numbers)}")}
+        return 200, {"token": self.registration.setdefault(scope, f"minted-token-{next(self._numbers)}")}
 
     def _runners(self, _method: str, found: dict[str, str], query: dict[str, str], *_rest: Any) -> Answer:
         scope = self._scope(found)
