@@ -15,7 +15,7 @@ PACKAGES_BENCH := skopeo
 # The parts of `make check`, in the order of what fails first for the least time.
 CHECKS := lint shell types go unit playbooks docs
 # What `make test` runs after them.
-TESTS := sanity parity lab site test-lab molecule
+TESTS := sanity parity lab test-lifecycle site test-lab molecule
 
 BIN := .venv/bin
 PYTHON_BIN := $(BIN)/python
@@ -119,7 +119,7 @@ parity-cyclonus: tools cyclonus ## thousands of random NetworkPolicies against c
 
 # --- the lab -----------------------------------------------------------------------------------------------------
 
-.PHONY: lab-nodes lab site lab-status lab-down test-lab molecule demo
+.PHONY: lab-nodes lab site lab-status lab-down test-lifecycle test-lab molecule demo
 lab-nodes: lab-tools ## Docker, the internal network and the two node containers
 	@$(PYTHON_BIN) lab/lab.py nodes
 
@@ -135,8 +135,13 @@ lab-status: tools ## nodes, pods and URLs of the lab on one screen
 lab-down: tools ## remove the lab, all but the build cache
 	@$(PYTHON_BIN) lab/lab.py down
 
+# Builds the lab anew in between, so that it comes before what site.yml makes.
+LIFECYCLE := tests/lab/test_lifecycle.py
+test-lifecycle: tools
+	$(BIN)/pytest $(LIFECYCLE)
+
 test-lab: tools
-	$(BIN)/pytest tests/lab
+	$(BIN)/pytest tests/lab --ignore=$(LIFECYCLE)
 
 molecule: tools ## the scenarios, on a lab that is up
 	$(BIN)/molecule test --all
