@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from .api_server import ApiServer
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "lab"))
 
@@ -25,6 +27,17 @@ def lab() -> None:
 
     if not host.network_exists():
         pytest.exit("the lab's Docker network does not exist: `make lab` first", returncode=2)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """An API server of this module's own, empty and on loopback."""
+    server = ApiServer(tmp_path_factory.mktemp("api-server"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture

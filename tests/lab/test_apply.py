@@ -10,7 +10,6 @@ import copy
 import dataclasses
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +44,6 @@ CONTAINER = {
     "env": [{"name": "MODE", "value": "fast"}],
     "resources": {"requests": {"cpu": "0.5", "memory": "1024Ki"}},
 }
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    server = ApiServer(tmp_path_factory.mktemp("api-server"))
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(name="session")

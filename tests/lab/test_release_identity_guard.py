@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
@@ -41,16 +40,6 @@ def definition(kind: Kind) -> dict[str, Any]:
         "metadata": {"name": f"{singular}s.argoproj.io"},
         "spec": {"group": "argoproj.io", "scope": "Namespaced", "names": names, "versions": [version]},
     }
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    server = ApiServer(tmp_path_factory.mktemp("api-server"))
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="module")
