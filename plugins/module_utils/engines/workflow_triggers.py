@@ -16,13 +16,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 MARKER = "[skip ci]"
-_MARKERS = ("[skip ci]", "[ci skip]", "[no ci]", "[skip actions]", "[actions skip]")
+#: What Gitea looks for in a commit's message (SKIP_WORKFLOW_STRINGS, services/actions/notifier_helper.go).
+MARKERS = ("[skip ci]", "[ci skip]", "[no ci]", "[skip actions]", "[actions skip]")
 _BRANCHES, _TAGS, _PATHS = ("branches", "branches-ignore"), ("tags", "tags-ignore"), ("paths", "paths-ignore")
 
 
 def silent(message: str) -> bool:
     """Whether Gitea starts no run for a commit with this message, nor for a tag on it (SKIP_WORKFLOW_STRINGS)."""
-    return any(marker in message for marker in _MARKERS)
+    return any(marker in message for marker in MARKERS)
 
 
 def starts_on_push(workflow: Any, branch: str, paths: Sequence[str]) -> bool:
