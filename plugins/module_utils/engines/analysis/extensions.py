@@ -146,6 +146,6 @@ def extend(
                 raise TemplateError(f"extensions.{name}.{field}: unknown, there are {', '.join(FIELDS)}")
     given = {field: everywhere[field] for field in FIELDS if everywhere.get(field) is not None}
     return [
-        {**given, **metric, **(by_name.get(metric.get("name")) or {})} if isinstance(metric, Mapping) else metric
+        {**given, **metric, **(by_name.get(str(metric.get("name"))) or {})} if isinstance(metric, Mapping) else metric
         for metric in metrics
     ]
