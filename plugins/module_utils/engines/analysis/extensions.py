@@ -70,10 +70,10 @@ class Extensions:
         """What is on, for whoever reads what is going to be measured; empty without any."""
         parts = []
         if self.consecutive_failure_limit:
-            parts.append(f"fails at {self.consecutive_failure_limit} failures in a row")
+            parts.append(f"consecutive_failure_limit: {self.consecutive_failure_limit}")
         parts += [f"{name}: {given}" for name in ("on_empty", "on_nan") if (given := getattr(self, name))]
         if self.min_samples:
-            parts.append(f"at least {self.min_samples.at_least:g} samples")
+            parts.append(f"min_samples: {self.min_samples.at_least:g}")
         return f"{', '.join(parts)} {OURS}" if parts else ""
 
 

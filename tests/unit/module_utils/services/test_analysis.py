@@ -104,7 +104,7 @@ def test_templates_of_templates() -> None:
     spec = load(session, template="top")
     assert (spec.name, names(spec)) == ("AnalysisTemplate lumen/top", ["top", "right", "left", "all"])
     assert spec.dry_run == {"left", "all"}
-    assert len([call for call in session.calls if call[0] == "find"]) in (0, 4)
+    assert len(session.calls) == 4
     spec = load(session, template="all", cluster_template=True)
     assert (spec.name, names(spec)) == ("ClusterAnalysisTemplate all", ["right", "all"])
 
@@ -204,8 +204,8 @@ def test_extensions_everywhere_inline_and_by_name() -> None:
     assert [one.extensions.on_empty for one in spec.metrics] == ["", "pass"]
     assert spec.metrics[0].extensions.min_samples.query == "sum(up)"  # type: ignore[union-attr]
     assert spec.outline == (
-        "a, 5 checks every 60 s, fails at 3 failures in a row, at least 50 samples (ours); "
-        "b, 5 checks every 60 s, fails at 2 failures in a row, on_empty: pass, at least 50 samples (ours)"
+        "a, 5 checks every 60 s, consecutive_failure_limit: 3, min_samples: 50 (ours); "
+        "b, 5 checks every 60 s, consecutive_failure_limit: 2, on_empty: pass, min_samples: 50 (ours)"
     )
     assert load(metrics=[metric(on_nan="fail")], on_nan="pass").metrics[0].extensions.on_nan == "fail"
 

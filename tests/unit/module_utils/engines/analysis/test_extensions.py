@@ -98,7 +98,7 @@ def test_min_samples() -> None:
 def test_outline() -> None:
     fields = {"consecutive_failure_limit": "3", "on_nan": "fail", "min_samples": {"query": "x", "at_least": "50"}}
     shown = str(read_metric({"name": "m", **fields}).extensions)
-    assert shown == "fails at 3 failures in a row, on_nan: fail, at least 50 samples (ours)"
+    assert shown == "consecutive_failure_limit: 3, on_nan: fail, min_samples: 50 (ours)"
 
 
 @pytest.mark.parametrize(
