@@ -9,12 +9,22 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ..module_utils.adapters import prometheus
+from ..module_utils.adapters.kube.kinds import DEPLOYMENT, ROLLOUT
 from ..module_utils.adapters.kube.session import Session
 from ..module_utils.adapters.kube.watcher import Watcher
 from ..module_utils.errors import AirgapError
-from ..module_utils.options import KUBE_OPTIONS, PROMETHEUS_OPTIONS, PROMETHEUS_RANGES, SECONDS, check_ranges
+from ..module_utils.options import (
+    GATE_CONSTRAINTS,
+    GATE_OPTIONS,
+    KUBE_OPTIONS,
+    PROMETHEUS_OPTIONS,
+    PROMETHEUS_RANGES,
+    SECONDS,
+    check_ranges,
+)
 from ..module_utils.query import QUERY_OPTIONS, compile_query
-from ..module_utils.services.analysis import load_gate
+from ..module_utils.services.analysis import App, load_gate
+from ..module_utils.services.canary.driver import Driver
 from ..module_utils.services.canary.release import FAILED, Options, OwnGate, Release
 from ..module_utils.services.canary.rollout import RolloutDriver
 from ..module_utils.services.release_record import Record
@@ -34,19 +44,7 @@ class ActionModule(StreamingAction):
         "container": {"type": "str"},
         "digest": {"type": "str"},
         "service": {"type": "str"},
-        "gate": {
-            "type": "dict",
-            "options": {
-                "template": {"type": "str"},
-                "cluster_template": {"type": "bool", "default": False},
-                "file": {"type": "path"},
-                "metrics": {"type": "list", "elements": "dict"},
-                "args": {"type": "dict", "default": {}},
-                "dry_run": {"type": "list", "elements": "str", "default": []},
-            },
-            "required_one_of": [["template", "file", "metrics"]],
-            "mutually_exclusive": [["template", "metrics"], ["file", "metrics"], ["file", "cluster_template"]],
-        },
+        "gate": {"type": "dict", "options": GATE_OPTIONS, **GATE_CONSTRAINTS},
         "step_deadline": {"type": "float", "default": 900.0},
         "on_failure": {"type": "str", "choices": ["rollback", "leave"], "default": "rollback"},
         "release": {
@@ -70,7 +68,13 @@ class ActionModule(StreamingAction):
         options = Options(args["image"] or "", args["digest"] or "", args["step_deadline"], args["on_failure"])
         record = None if self.check_mode else self._record(session, args)
         release = Release(
-            driver, lambda wanted: Watcher(session, wanted), self.clock, out, options, own_gate(session, args), record
+            driver,
+            lambda wanted: Watcher(session, wanted),
+            self.clock,
+            out,
+            options,
+            own_gate(session, args, driver),
+            record,
         )
         try:
             return shape(release.preview() if self.check_mode else release.run())
@@ -86,10 +90,15 @@ class ActionModule(StreamingAction):
         return Record.attach(session, self.clock, args["namespace"], args["name"], release["id"], release["run"])
 
 
-def own_gate(session: Session, args: dict[str, Any]) -> OwnGate | None:
+_APPS = {"rollout": ROLLOUT, "deployment": DEPLOYMENT}
+"""What each driver drives, by its name."""
+
+
+def own_gate(session: Session, args: dict[str, Any], driver: Driver) -> OwnGate | None:
     """The gate that is run at every ``pause: {}``."""
     gate = args["gate"]
     if not gate:
         return None
+    app = App(_APPS[driver.name], args["name"])
     server = prometheus.connect(args["prometheus"], session)
-    return OwnGate(lambda hashes: load_gate(session, gate, args["namespace"], hashes), server.query)
+    return OwnGate(lambda hashes: load_gate(session, gate, args["namespace"], hashes, app), server.query)

@@ -30,6 +30,7 @@ extends_documentation_fragment:
   - lumen.airgap.attributes
   - lumen.airgap.attributes.action
   - lumen.airgap.attributes.cluster
+  - lumen.airgap.gate.suboptions
   - lumen.airgap.kube
   - lumen.airgap.prometheus
 attributes:
@@ -71,41 +72,6 @@ options:
       - Name of the common Service, that sends to stable and canary pods alike.
       - Without it, the Service named like the Rollout, if there is one.
     type: str
-  gate:
-    description:
-      - The gate to run at each C(pause) without a duration, as an analysis of M(lumen.airgap.analysis).
-      - Without it, somebody else has to promote the canary there before O(step_deadline).
-    type: dict
-    suboptions:
-      template:
-        description:
-          - Name of an AnalysisTemplate in O(namespace).
-          - With O(gate.file), the one to take when the file holds several.
-        type: str
-      cluster_template:
-        description: Whether O(gate.template) is a ClusterAnalysisTemplate.
-        type: bool
-        default: false
-      file:
-        description: Path of a YAML file with an analysis template, where C(ansible-playbook) runs.
-        type: path
-      metrics:
-        description: Metrics in the form of an AnalysisTemplate's C(spec.metrics), with a C(prometheus) provider.
-        type: list
-        elements: dict
-      args:
-        description:
-          - Values of the template's arguments, by name.
-          - >-
-            C({valueFrom: {podTemplateHashValue: Latest}}) takes the canary's pod template hash, V(Stable) the stable
-            one.
-        type: dict
-        default: {}
-      dry_run:
-        description: Regular expressions over the names of metrics that are measured, and do not decide.
-        type: list
-        elements: str
-        default: []
   step_deadline:
     description:
       - How long one step may take, in seconds, more than 0. A pause has its duration on top.

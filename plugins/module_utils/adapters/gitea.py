@@ -14,7 +14,6 @@ import base64
 import json
 import os
 import re
-import ssl
 import traceback
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -23,6 +22,7 @@ from urllib.parse import quote, urlsplit
 from ansible.module_utils.basic import missing_required_lib
 
 from ..errors import AirgapError
+from .http import machine_cas, reason
 
 REQUESTS_IMPORT_ERROR: str | None = None
 try:
@@ -124,7 +124,7 @@ class Gitea:
             options["url"],
             token=options.get("token"),
             login=login,
-            verify=(ca_path or _machine_cas()) if options.get("validate_certs", True) else False,
+            verify=(ca_path or machine_cas()) if options.get("validate_certs", True) else False,
             timeout=options.get("timeout") or 10.0,
             session=session,
         )
@@ -447,12 +447,12 @@ class Gitea:
             )
         except requests.exceptions.SSLError as error:
             raise Unreachable(
-                f"Gitea ({self.url}) is not trusted or does not speak TLS: {_reason(error)}. Check the scheme, and "
+                f"Gitea ({self.url}) is not trusted or does not speak TLS: {reason(error)}. Check the scheme, and "
                 "that this host knows its CA, or name the CA's file in gitea.ca_path"
             ) from error
         except requests.RequestException as error:
             raise Unreachable(
-                f"Gitea ({self.url}) does not answer: {_reason(error)}. Does its pod run, and is this the URL of its "
+                f"Gitea ({self.url}) does not answer: {reason(error)}. Does its pod run, and is this the URL of its "
                 "NodePort?"
             ) from error
 
@@ -513,19 +513,6 @@ def _said(answer: Any) -> str:
         return str(answer.text)[:_HEAD].strip() or "(nothing)"
 
 
-def _reason(error: BaseException) -> str:
-    """The few words at the bottom of what requests raises."""
-    reason = getattr(error.args[0], "reason", error.args[0]) if error.args else error
-    if isinstance(error, requests.exceptions.ConnectTimeout):
-        return "no connection in time"
-    if isinstance(error, requests.exceptions.Timeout):
-        return "no answer in time"
-    text = str(reason)
-    if isinstance(error, requests.exceptions.SSLError):
-        return text.rpartition("] ")[2]
-    return text.rpartition(": ")[2]
-
-
 def _checked_url(url: str) -> str:
     """The URL as it is shown and used. A password in it would be, too, so it is refused without being repeated."""
     if "@" in url:
@@ -536,9 +523,3 @@ def _checked_url(url: str) -> str:
     if not url.startswith(("http://", "https://")) or not urlsplit(url).hostname:
         raise AirgapError(f"gitea.url must be http://host or https://host, not {url!r}")
     return url.rstrip("/")
-
-
-def _machine_cas() -> Any:
-    """Where this machine keeps the CAs that it trusts; True lets ``requests`` use its own list where it keeps none."""
-    paths = ssl.get_default_verify_paths()
-    return paths.cafile or paths.capath or True
