@@ -235,16 +235,21 @@ class FakeRollouts:
         body: dict[str, Any] = {
             "apiVersion": REPLICA_SET.api_version,
             "kind": REPLICA_SET.kind,
-            "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels},
+            "metadata": {
+                "name": name,
+                "namespace": NAMESPACE,
+                "labels": labels,
+                "ownerReferences": [{"kind": "Rollout", "name": NAME, "uid": rollout["metadata"]["uid"]}],
+            },
             "spec": {"replicas": count, "template": template},
-            "status": {"readyReplicas": 0 if reason else count},
+            "status": {"replicas": count, "readyReplicas": 0 if reason else count},
         }
-        self.session.put(body)
+        owner = self.session.put(body)["metadata"]["uid"]
         pods = [key for key in self.session._objects if key[0] == POD and key[2].startswith(f"{name}-")]
         for key in pods[count:]:
             self.session.remove(POD, key[2], NAMESPACE)
         for number in range(len(pods), count):
-            self.session.put(_pod(f"{name}-{number}", labels, hash, reason))
+            self.session.put(_pod(f"{name}-{number}", labels, owner, hash, reason))
         return not reason
 
     def _route(self) -> None:
@@ -274,14 +279,19 @@ def _is_ready(pod: dict[str, Any]) -> bool:
     return "running" in pod["status"]["containerStatuses"][0]["state"]
 
 
-def _pod(name: str, labels: dict[str, str], hash: str, reason: str) -> dict[str, Any]:
+def _pod(name: str, labels: dict[str, str], owner: str, hash: str, reason: str) -> dict[str, Any]:
     kind, _colon, message = reason.partition(": ")
     state: dict[str, Any] = {"waiting": {"reason": kind, "message": message}} if reason else {"running": {}}
     container = {"name": NAME, "state": state, "imageID": "" if reason else f"registry/api@sha256:{hash}"}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "namespace": NAMESPACE, "labels": dict(labels)},
+        "metadata": {
+            "name": name,
+            "namespace": NAMESPACE,
+            "labels": dict(labels),
+            "ownerReferences": [{"kind": "ReplicaSet", "name": f"{NAME}-{hash}", "uid": owner}],
+        },
         "status": {
             "phase": "Pending" if reason else "Running",
             "conditions": [{"type": "Ready", "status": "False" if reason else "True"}],

@@ -94,6 +94,7 @@ class Follower:
         self.name = name
         self.changes: list[Change] = []
         self.view: RolloutView | None = None
+        self.rollout: Object | None = None
         self._target = target
         self._revision = revision
         self._steps: tuple[Step, ...] = ()
@@ -149,6 +150,7 @@ class Follower:
     # -- the Rollout ---------------------------------------------------------------------------------------------
 
     def _rollout(self, obj: Object, at: float) -> list[Entry]:
+        self.rollout = obj
         view = self.view = read_rollout(obj)
         if not view.observed:
             return []

@@ -12,6 +12,7 @@ generation, so that the phase is of before the verb until the controller has loo
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import NamedTuple
 
 from .objects import Object, read_rollout
@@ -105,7 +106,8 @@ def _waiting(spec: Object, status: Object) -> str:
     stable, current = status.get("stableRS") or "", status.get("currentPodHash") or ""
     strategy = spec.get("strategy") or {}
     canary = strategy.get("canary")
-    if spec.get("restartAt") and spec["restartAt"] != status.get("restartedAt"):
+    restarted = status.get("restartedAt")
+    if spec.get("restartAt") and (not restarted or epoch(spec["restartAt"]) != epoch(restarted)):
         return "rollout is restarting"
     if updated < replicas:
         return "more replicas need to be updated"
@@ -130,6 +132,11 @@ def _waiting_blue_green(spec: Object, status: Object, stable: str, current: str)
     if spec.get("postPromotionAnalysis") is not None and run not in ("Successful", "Failed", "Error", "Inconclusive"):
         return "waiting for analysis to complete"
     return "waiting for post-promotion verification to complete"
+
+
+def epoch(moment: str) -> float:
+    """Epoch seconds of RFC 3339 in any zone. Raises ValueError."""
+    return datetime.fromisoformat(moment[:-1] + "+00:00" if moment.endswith("Z") else moment).timestamp()
 
 
 def judge(rollout: Object) -> Judgement:

@@ -11,11 +11,10 @@ where the plugin's text misleads: an AnalysisRun that was terminated is Successf
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Any, NamedTuple
 
 from .objects import HASH_LABEL, REVISION_ANNOTATION, Object, read_rollout, read_run
-from .phase import client_phase
+from .phase import client_phase, epoch
 
 OK, BAD, WARNING, UNKNOWN, PROGRESSING, PAUSED, WAITING, NEUTRAL = "✔", "✖", "⚠", "?", "◌", "॥", "◷", "•"
 _ROLLOUT, _REVISION, _REPLICA_SET, _POD, _JOB, _EXPERIMENT, _ANALYSIS = "⟳", "#", "⧉", "□", "⊞", "Σ", "α"
@@ -463,17 +462,13 @@ def _analysis_rows(prefix: str, below: str, each: Data, now: float) -> list[_Row
     return rows
 
 
-def _seconds(moment: str) -> float:
-    return datetime.fromisoformat(moment[:-1] + "+00:00" if moment.endswith("Z") else moment).timestamp()
-
-
 def _age(created: str, now: float) -> str:
-    return human_duration(now - _seconds(created)) if created else _NEVER
+    return human_duration(now - epoch(created)) if created else _NEVER
 
 
 def _delay(deadline: str, now: float) -> str:
     try:
-        left = _seconds(deadline) - now
+        left = epoch(deadline) - now
     except ValueError:
         return ""
     return "passed" if left < 0 else human_duration(left)
