@@ -12,7 +12,7 @@ from ..module_utils.adapters import prometheus
 from ..module_utils.adapters.kube.session import Session
 from ..module_utils.adapters.kube.watcher import Watcher
 from ..module_utils.errors import AirgapError
-from ..module_utils.options import KUBE_OPTIONS, PROMETHEUS_OPTIONS, PROMETHEUS_RANGES, SECONDS, check_ranges
+from ..module_utils.options import KUBE_OPTIONS, PROMETHEUS_OPTIONS, PROMETHEUS_RANGES, SECONDS, Range, check_ranges
 from ..module_utils.query import QUERY_OPTIONS, compile_query
 from ..module_utils.services.analysis import load_gate
 from ..module_utils.services.canary.release import FAILED, Options, OwnGate, Release
@@ -21,7 +21,8 @@ from ..module_utils.services.release_record import Record
 from ..module_utils.times import Clock, SystemClock
 from ..plugin_utils.streaming import Stream, StreamingAction
 
-_RANGES = {"step_deadline": SECONDS, **PROMETHEUS_RANGES}
+_LIMIT = Range("0 for none, or a number of failures in a row", lambda value: value >= 0)
+_RANGES = {"step_deadline": SECONDS, "consecutive_failure_limit": _LIMIT, **PROMETHEUS_RANGES}
 
 
 class ActionModule(StreamingAction):
@@ -49,6 +50,8 @@ class ActionModule(StreamingAction):
         },
         "step_deadline": {"type": "float", "default": 900.0},
         "on_failure": {"type": "str", "choices": ["rollback", "leave"], "default": "rollback"},
+        "on_inconclusive": {"type": "str", "choices": ["abort", "pause"], "default": "abort"},
+        "consecutive_failure_limit": {"type": "int", "default": 0},
         "release": {
             "type": "dict",
             "options": {"id": {"type": "str", "required": True}, "run": {"type": "str", "required": True}},
@@ -66,8 +69,21 @@ class ActionModule(StreamingAction):
         check_ranges(args, _RANGES)
         shape = compile_query(args["query"])
         session = Session.connect(args["kubeconfig"], args["context"])
-        driver = RolloutDriver(session, args["namespace"], args["name"], args["container"], args["service"])
-        options = Options(args["image"] or "", args["digest"] or "", args["step_deadline"], args["on_failure"])
+        driver = RolloutDriver(
+            session,
+            args["namespace"],
+            args["name"],
+            args["container"],
+            args["service"],
+            args["consecutive_failure_limit"],
+        )
+        options = Options(
+            args["image"] or "",
+            args["digest"] or "",
+            args["step_deadline"],
+            args["on_failure"],
+            args["on_inconclusive"],
+        )
         record = None if self.check_mode else self._record(session, args)
         release = Release(
             driver, lambda wanted: Watcher(session, wanted), self.clock, out, options, own_gate(session, args), record
