@@ -98,8 +98,8 @@ options:
     description:
       - Take the canary back as soon as a metric has failed so often in a row within one AnalysisRun of the controller,
         whatever the run itself would still allow. V(0) is no such limit.
-      - Argo Rollouts has none; its C(failureLimit) counts all failures. Anything but a failure ends a row, and metrics
-        in dry run do not count.
+      - Argo Rollouts has none; its C(failureLimit) counts all failures. An error neither counts nor ends the row, a
+        success and an inconclusive measurement end it, and metrics in dry run do not count.
       - A gate has a limit of its own.
     type: int
     default: 0

@@ -8,23 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..analysis.extensions import Extensions
+from ..analysis.phases import ERROR, FAILED
 from .objects import Measurement
-
-OURS = "(ours)"
 
 
 def tripped(measurements: Iterable[Measurement], limit: int) -> str:
     """Why the run of these measurements has failed by our limit; empty when it has not, or ``limit`` is 0.
 
-    Counted over the measurements of each metric in their order: anything but a failure ends a row, and a dry-run metric
-    never decides.
+    Counted as a gate of ours counts (see `Extensions`), over the measurements of each metric in their order. A dry-run
+    metric never decides.
     """
+    extensions = Extensions(consecutive_failure_limit=limit)
     rows: dict[str, int] = {}
     for each in sorted(measurements, key=lambda one: one.ordinal) if limit else ():
-        if each.dry_run:
+        if each.dry_run or each.phase == ERROR:
             continue
-        rows[each.metric] = rows.get(each.metric, 0) + 1 if each.phase == "Failed" else 0
-        if rows[each.metric] >= limit:
-            why = f"consecutiveFailures ({rows[each.metric]}) >= consecutive_failure_limit ({limit}) {OURS}"
+        rows[each.metric] = rows.get(each.metric, 0) + 1 if each.phase == FAILED else 0
+        why = extensions.violated(rows[each.metric])
+        if why:
             return f'Metric "{each.metric}" of {each.run} assessed Failed due to {why}'
     return ""
