@@ -19,7 +19,7 @@ from ansible_collections.lumen.airgap.plugins.module_utils.engines.analysis.expr
     lint,
     type_of,
 )
-from ansible_collections.lumen.airgap.plugins.module_utils.engines.analysis.machine import power
+from ansible_collections.lumen.airgap.plugins.module_utils.engines.analysis.operators import power
 
 NAN = math.nan
 
