@@ -147,14 +147,12 @@ class _Compiler:
         self.emit(node, ops[node.name])
 
     def list_of(self, node: tree.ListOf) -> Visit:
-        for each in node.nodes:
-            yield each
+        yield from node.nodes
         self.emit(node, machine.PUSH, len(node.nodes))
         self.emit(node, machine.ARRAY)
 
     def map_of(self, node: tree.MapOf) -> Visit:
-        for each in node.nodes:
-            yield each
+        yield from node.nodes
         self.emit(node, machine.MAP, len(node.nodes) // 2)
 
     # --- operators ------------------------------------------------------------------------------------------------
@@ -189,6 +187,8 @@ class _Compiler:
         elif operator == "..":
             self.emit(node, machine.RANGE)
         else:
+            if operator == "matches":
+                self.emit(node, machine.SPEND, machine.PATTERN_STEPS)
             self.emit(node, machine.BINARY, self.equal(node) if operator == "==" else _BINARY[operator])
 
     @staticmethod
@@ -252,8 +252,7 @@ class _Compiler:
         self.emit(node, machine.CALL, (operators.cut, 3))
 
     def call(self, node: tree.Call) -> Visit:
-        for argument in node.arguments:
-            yield argument
+        yield from node.arguments
         count = len(node.arguments)
         if node.function is not None:
             self.function(node, node.function, count)
@@ -284,8 +283,7 @@ class _Compiler:
         if node.name in functions.LOOPS:
             yield from self.loop(node)
             return
-        for argument in node.arguments:
-            yield argument
+        yield from node.arguments
         self.function(node, functions.BUILTINS[node.name], len(node.arguments))
 
     # --- loops ----------------------------------------------------------------------------------------------------
@@ -355,6 +353,7 @@ class _Compiler:
         loop = self.begin(node)
         yield node.arguments[1]
         if node.name == "groupBy":
+            self.emit(node, machine.SPEND, machine.GROUP_STEPS)
             self.emit(node, machine.GROUP)
         self.end(node, loop)
         self.emit(node, machine.GET_LENGTH if node.name == "map" else machine.GET_GROUPS)
@@ -406,4 +405,3 @@ class _Compiler:
             self.emit(node, machine.PUSH, None)
         self.land(out)
         self.emit(node, machine.END)
-

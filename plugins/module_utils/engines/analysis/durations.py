@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from . import gotypes
 from .gotypes import DURATION, FLOAT, INT64, Type
@@ -133,7 +133,7 @@ _METHODS: dict[str, tuple[tuple[Type, ...], Type, Callable[..., Any]]] = {
 }
 
 
-def method_type(name: str) -> Optional[Type]:
+def method_type(name: str) -> Type | None:
     """The type of a method, without the duration that it is of; None where there is no such method."""
     if name not in _METHODS:
         return None
@@ -141,7 +141,7 @@ def method_type(name: str) -> Optional[Type]:
     return gotypes.function(ins, out)
 
 
-def method(value: Duration, name: str) -> Optional[Function]:
+def method(value: Duration, name: str) -> Function | None:
     """A method bound to a duration; None where there is no such method."""
     if name not in _METHODS:
         return None

@@ -13,12 +13,12 @@ import base64
 import math
 import re
 from collections.abc import Sequence
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple
 
 from . import durations, gotypes, sorting, text
 from .gotypes import ANY, ARRAY, BOOL, FLOAT, INT, STRING, STRINGS, MaybeType, Type, shown
 from .lexer import ExpressionError
-from .operators import asserted, equal, fetch, length, less, limited, more, to_int, truncated, within, wrap
+from .operators import asserted, fetch, length, less, limited, more, to_int, truncated, within, wrap
 from .operators import text as string
 from .values import (
     INTEGERS,
@@ -39,7 +39,11 @@ from .values import (
 # In Python a bool is an int, in the language it is not: types are compared exactly.
 # pylint: disable=unidiomatic-typecheck
 
+# Go's own way to sort is slow in Python.
+MAX_TIES = 20_000
+
 Types = Sequence[MaybeType]
+Check = Callable[[Types], MaybeType]
 Overload = tuple[tuple[Type, ...], Type]
 
 
@@ -52,8 +56,8 @@ class Builtin(NamedTuple):
     """
 
     name: str
-    check: Callable[[Types], Type]
-    call: Optional[Callable[..., Any]]
+    check: Check
+    call: Callable[..., Any] | None
     fast: bool = False
     light: bool = False
 
@@ -68,7 +72,7 @@ def accepts(wanted: Type, given: MaybeType) -> bool:
     return given is None or gotypes.assignable(given, wanted) or gotypes.is_any(given)
 
 
-def check_arguments(name: str, ins: Sequence[Type], given: Types) -> Optional[str]:
+def check_arguments(name: str, ins: Sequence[Type], given: Types) -> str | None:
     """What is wrong with the arguments of a call, or None (checker.checkArguments)."""
     if len(given) != len(ins):
         return f"{'too many' if len(given) > len(ins) else 'not enough'} arguments to call {name}"
@@ -78,11 +82,11 @@ def check_arguments(name: str, ins: Sequence[Type], given: Types) -> Optional[st
     return None
 
 
-def _overloads(name: str, *overloads: Overload) -> Callable[[Types], Type]:
+def _overloads(name: str, *overloads: Overload) -> Check:
     """A check against several signatures: the first that fits."""
 
-    def check(given: Types) -> Type:
-        wrong: Optional[str] = None
+    def check(given: Types) -> MaybeType:
+        wrong: str | None = None
         for ins, out in overloads:
             wrong = check_arguments(name, ins, given)
             if wrong is None:
@@ -98,10 +102,10 @@ def _count(given: Types, *counts: int) -> None:
         raise ExpressionError(f"invalid number of arguments (expected {expected}, got {len(given)})")
 
 
-def _number(name: str, out: MaybeType) -> Callable[[Types], Type]:
+def _number(name: str, out: MaybeType) -> Check:
     """A check for one number; the result is of the same type when ``out`` is None."""
 
-    def check(given: Types) -> Type:
+    def check(given: Types) -> MaybeType:
         _count(given, 1)
         argument = given[0]
         if argument is None or not (gotypes.is_number(argument) or gotypes.is_any(argument)):
@@ -111,8 +115,8 @@ def _number(name: str, out: MaybeType) -> Callable[[Types], Type]:
     return check
 
 
-def _conversion(name: str, out: Type) -> Callable[[Types], Type]:
-    def check(given: Types) -> Type:
+def _conversion(name: str, out: Type) -> Check:
+    def check(given: Types) -> MaybeType:
         if len(given) == 1 and gotypes.is_string(given[0]):
             return out
         return _number(name, out)(given)
@@ -120,17 +124,17 @@ def _conversion(name: str, out: Type) -> Callable[[Types], Type]:
     return check
 
 
-def _check_len(given: Types) -> Type:
+def _check_len(given: Types) -> MaybeType:
     _count(given, 1)
     if gotypes.kind(given[0]) not in ("array", "map", "slice", "string", "interface"):
         raise ExpressionError(f"invalid argument for len (type {shown(given[0])})")
     return INT
 
 
-def _extreme(name: str) -> Callable[[Types], Type]:
+def _extreme(name: str) -> Check:
     """A check of max and min: the first argument that may be anything ends it."""
 
-    def check(given: Types) -> Type:
+    def check(given: Types) -> MaybeType:
         if not given:
             raise ExpressionError(f"not enough arguments to call {name}")
         for argument in given:
@@ -138,9 +142,7 @@ def _extreme(name: str) -> Callable[[Types], Type]:
                 return ANY
             if not gotypes.is_number(argument):
                 raise ExpressionError(f"invalid argument for {name} (type {shown(argument)})")
-        first = given[0]
-        assert first is not None
-        return first
+        return given[0]
 
     return check
 
@@ -149,10 +151,10 @@ def _is_list_or_any(type_: MaybeType) -> bool:
     return gotypes.is_list(type_) or gotypes.is_any(type_)
 
 
-def _listed(verb: str, out: Type, *counts: int) -> Callable[[Types], Type]:
+def _listed(verb: str, out: Type, *counts: int) -> Check:
     """A check for a list, which may be followed by strings."""
 
-    def check(given: Types) -> Type:
+    def check(given: Types) -> MaybeType:
         _count(given, *counts)
         if not _is_list_or_any(given[0]):
             raise ExpressionError(f"cannot {verb} {shown(given[0])}")
@@ -173,7 +175,7 @@ def _check_end(given: Types) -> Type:
     return argument.elem or ANY
 
 
-def _check_take(given: Types) -> Type:
+def _check_take(given: Types) -> MaybeType:
     _count(given, 2)
     values, count = given
     if values is None or not _is_list_or_any(values):
@@ -183,8 +185,8 @@ def _check_take(given: Types) -> Type:
     return values
 
 
-def _mapped(what: str) -> Callable[[Types], Type]:
-    def check(given: Types) -> Type:
+def _mapped(what: str) -> Check:
+    def check(given: Types) -> MaybeType:
         _count(given, 1)
         if not (gotypes.is_map(given[0]) or gotypes.is_any(given[0])):
             raise ExpressionError(f"cannot get {what} from {shown(given[0])}")
@@ -304,8 +306,8 @@ def _median(values: Any) -> float:
 # --- strings ------------------------------------------------------------------------------------------------------
 
 
-def _trim(value: Any, characters: Any = None) -> bytes:
-    return text.trim_spaces(string(value)) if characters is None else text.trim(string(value), string(characters))
+def _trim(value: Any, *characters: Any) -> bytes:
+    return text.trim(string(value), string(*characters)) if characters else text.trim_spaces(string(value))
 
 
 def _trim_prefix(value: Any, prefix: Any = b" ") -> bytes:
@@ -387,11 +389,9 @@ def _from_base64(value: Any) -> bytes:
 def _type(value: Any) -> bytes:
     if value is None:
         return b"nil"
-    type_ = type_of(value)
-    assert type_ is not None
-    if type_.named:
-        return type_.name.encode()
-    return _TYPE_NAMES[type_.kind]
+    if type(value) is Duration:
+        return b"time.Duration"
+    return _TYPE_NAMES[gotypes.kind(type_of(value))]
 
 
 _TYPE_NAMES = {
@@ -428,11 +428,31 @@ def _take(values: Any, count: Any) -> Any:
     return values.part(0, int(count))
 
 
+def _keys(value: Any) -> Slice:
+    """The keys of a map. Go gives them in any order, this is the one they were put in."""
+    return Slice([key for key, _value in _entries("keys", value)], ARRAY)
+
+
+def _values(value: Any) -> Slice:
+    return Slice([each for _key, each in _found_entries("values", value)], ARRAY)
+
+
+def _to_pairs(value: Any) -> Slice:
+    return Slice(map(Pair, _found_entries("pairs", value)), gotypes.PAIRS)
+
+
 def _entries(what: str, value: Any) -> list[tuple[Any, Any]]:
-    """The entries of a map. Go gives them in any order, this is the one they were put in."""
     if not isinstance(value, Map):
-        raise ExpressionError(f"cannot {what} {type_name(value)}")
+        raise ExpressionError(f"cannot get {what} from {type_name(value)}")
     return list(value.entries.values())
+
+
+def _found_entries(what: str, value: Any) -> list[tuple[Any, Any]]:
+    """The entries of a map that Go looks up by their keys: NaN is never found."""
+    entries = _entries(what, value)
+    if any(value.find(key) is None for key, _value in entries):
+        raise ExpressionError("reflect: call of reflect.Value.Interface on zero Value")
+    return entries
 
 
 def _from_pairs(pairs: Any) -> Map:
@@ -464,8 +484,19 @@ def _sorted(values: Any, field: bytes, direction: Any) -> Slice:
     if len(keys) > 1 and type(keys[0]) not in (int, Int64, Duration, float, bytes):
         raise ExpressionError(f"sort: unsupported type {type_name(keys[0])}")
     falling = direction == b"desc"
+    if _alike(elements, keys):
+        return Slice(sorted(elements, reverse=falling), ARRAY)
+    if len(keys) > MAX_TIES:
+        raise ExpressionError(f"sort: more than {MAX_TIES} elements, of which some are equal or NaN")
     places = sorting.order(keys, lambda one, other: bool(one > other if falling else one < other))
     return Slice([elements[place] for place in places], ARRAY)
+
+
+def _alike(elements: Sequence[Any], keys: Sequence[Any]) -> bool:
+    """Whether elements that are equal are the same, so that any way to sort gives the same."""
+    if any(isinstance(element, Map) for element in elements):
+        return False
+    return not keys or type(keys[0]) is not float or all(key == key and key != 0 for key in keys)
 
 
 def _sort_key(element: Any, field: bytes) -> Any:
@@ -623,13 +654,9 @@ _ALL = (
     Builtin("last", _check_end, lambda values: _get(values, -1), light=True),
     Builtin("get", _anything, _get, light=True),
     Builtin("take", _check_take, _take),
-    Builtin("keys", _mapped("keys"), lambda value: Slice([key for key, _ in _entries("get keys from", value)], ARRAY)),
-    Builtin("values", _mapped("values"), lambda value: Slice([each for _, each in _entries("get values from", value)], ARRAY)),
-    Builtin(
-        "toPairs",
-        _mapped("pairs"),
-        lambda value: Slice(map(Pair, _entries("transform to pairs", value)), gotypes.PAIRS),
-    ),
+    Builtin("keys", _mapped("keys"), _keys),
+    Builtin("values", _mapped("values"), _values),
+    Builtin("toPairs", _mapped("pairs"), _to_pairs),
     Builtin("fromPairs", _listed("transform from pairs", gotypes.ANY_MAP, 1), _from_pairs),
     Builtin("sort", _listed("sort", ARRAY, 1, 2), _sort),
     Builtin("sortBy", _listed("sort", ARRAY, 2, 3), _sort_by),

@@ -26,10 +26,10 @@ class Type:
         self,
         kind: str,
         name: str,
-        elem: Optional[Type] = None,
-        key: Optional[Type] = None,
+        elem: Type | None = None,
+        key: Type | None = None,
         ins: Sequence[Type] = (),
-        out: Optional[Type] = None,
+        out: Type | None = None,
         variadic: bool = False,
         named: bool = False,
     ) -> None:
@@ -144,9 +144,9 @@ def comparable(left: MaybeType, right: MaybeType) -> bool:
     return (is_number(left) and is_number(right)) or is_any(left) or is_any(right)
 
 
-def combined(left: Type, right: Type) -> Type:
+def combined(left: MaybeType, right: MaybeType) -> MaybeType:
     """The type that the checker expects of arithmetic on two numbers."""
-    if left.kind == right.kind:
+    if kind(left) == kind(right):
         return left
     return FLOAT if is_float(left) or is_float(right) else INT
 

@@ -10,6 +10,7 @@ ours, and so are the depth of values and the length of strings: Argo would be bu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from . import functions, gotypes, operators
@@ -69,7 +70,8 @@ MAX_DEPTH = 200
     ENVIRONMENT,
     FAIL,
     HELPER,
-) = range(42)
+    SPEND,
+) = range(43)
 
 Code = list[tuple[int, Any]]
 
@@ -86,36 +88,38 @@ class Program(NamedTuple):
 # What an operation takes longer for, the more there is of it.
 _WEIGHTY = frozenset([bytes, Slice, Pair, Map])
 _FLAT = (gotypes.FLOATS, gotypes.INTS)
+# Operators pass over a string much faster than functions do.
+_OPERATOR_SHIFT = 6
+# What it costs to read a regular expression, and to put an element into a group.
+PATTERN_STEPS = 2_000
+GROUP_STEPS = 20
 
 
 class _Loop:
-    """A loop that is under way; ``values`` is None for a map, which has a length and no elements."""
+    """A loop that is under way; a map has a length, too, but no elements."""
 
     __slots__ = ("acc", "count", "groups", "index", "size", "values")
 
     def __init__(self, values: Any) -> None:
         self.size = operators.length(values)
-        self.values = None if isinstance(values, Map) else values
+        self.values: Any = values
         if type(values) is bytes:
             self.values = [Uint8(byte) for byte in values]
+        elif isinstance(values, Map):
+            self.values = ()
         self.index = 0
         self.count = 0
         self.acc: Any = None
         self.groups: Map | None = None
-
-    def current(self) -> Any:
-        if self.values is None:
-            raise ExpressionError("reflect: call of reflect.Value.Index on map Value")
-        return self.values[self.index]
 
     def group(self, key: Any) -> None:
         if self.groups is None:
             self.groups = Map(gotypes.GROUPS)
         entry = self.groups.find(key)
         if entry is None:
-            self.groups.put(key, Slice([self.current()], gotypes.ARRAY))
+            self.groups.put(key, Slice([self.values[self.index]], gotypes.ARRAY))
         else:
-            entry[1].append(self.current())
+            entry[1].append(self.values[self.index])
 
 
 class Budget:
@@ -131,26 +135,26 @@ class Budget:
         if self.left < 0:
             raise ExpressionError(f"the condition takes more than {MAX_STEPS} steps over this result")
 
-    def weigh(self, *values: Any) -> None:
-        """Spend a step for each element of a value, and of those in it. Raises ExpressionError when it is too deep."""
-        for value in values:
-            if type(value) in _WEIGHTY:
-                self._weigh(value)
+    def weigh(self, values: Sequence[Any], shift: int = 0) -> None:
+        """Spend steps for what is in values, and in what is in them; a string costs its bytes ``>> shift``.
 
-    def _weigh(self, value: Any) -> None:
-        waiting = [(value, 1)]
+        Raises ExpressionError when they nest too deep.
+        """
+        waiting = [(value, 1) for value in values if type(value) in _WEIGHTY]
         while waiting:
             value, depth = waiting.pop()
-            self.spend(len(value))
             if depth > MAX_DEPTH:
                 raise ExpressionError(f"a value nested more than {MAX_DEPTH} deep")
-            if isinstance(value, Map):
-                inner: Any = [each for entry in value.entries.values() for each in entry]
-            elif type(value) is bytes or (type(value) is Slice and value.type in _FLAT):
-                continue
+            if type(value) is bytes:
+                self.spend(len(value) >> shift)
+            elif type(value) is Slice and value.type in _FLAT:
+                self.spend(len(value))
             else:
+                self.spend(4 * len(value) + 4)
                 inner = value
-            waiting.extend((each, depth + 1) for each in inner if type(each) in _WEIGHTY)
+                if isinstance(value, Map):
+                    inner = [each for entry in value.entries.values() for each in entry]
+                waiting.extend((each, depth + 1) for each in inner if type(each) in _WEIGHTY)
 
 
 def run(program: Program, result: Any) -> Any:
@@ -160,6 +164,7 @@ def run(program: Program, result: Any) -> Any:
     loops: list[_Loop] = []
     variables: list[Any] = [None] * program.variables
     budget = Budget()
+    environment: Map | None = None
     memory = 0
     at = 0
     size = len(code)
@@ -178,30 +183,36 @@ def run(program: Program, result: Any) -> Any:
                 right = stack.pop()
                 left = stack[-1]
                 if type(left) in _WEIGHTY or type(right) in _WEIGHTY:
-                    budget.weigh(left, right)
+                    budget.weigh((left, right), _OPERATOR_SHIFT)
                 stack[-1] = arg(left, right)
             elif op == LIGHT:
                 stack[-1] = arg(stack[-1])
             elif op == JUMP_IF_FALSE:
-                if not operators.boolean(stack[-1]):
+                left = stack[-1]
+                if left is False or not (left is True or operators.boolean(left)):
                     at += arg
             elif op == JUMP_IF_TRUE:
-                if operators.boolean(stack[-1]):
+                left = stack[-1]
+                if left is True or (left is not False and operators.boolean(left)):
                     at += arg
             elif op == POP:
                 stack.pop()
             elif op == JUMP:
                 at += arg
             elif op == POINTER:
-                stack.append(loops[-1].current())
+                loop = loops[-1]
+                stack.append(loop.values[loop.index])
             elif op == JUMP_IF_END:
                 loop = loops[-1]
                 if loop.index >= loop.size:
                     at += arg
             elif op == NEXT:
-                loops[-1].index += 1
-                budget.spend(arg)
-                at -= arg
+                # Back to behind the JUMP_IF_END that the pass began with, or on to where that leads.
+                loop = loops[-1]
+                loop.index += 1
+                if loop.index < loop.size:
+                    budget.spend(arg)
+                    at -= arg - 1
             elif op == HELPER:
                 function, count = arg
                 stack[-count:] = [function(result, *stack[-count:])]
@@ -210,13 +221,13 @@ def run(program: Program, result: Any) -> Any:
             elif op == END:
                 loops.pop()
             elif op == UNARY:
-                budget.weigh(stack[-1])
+                budget.weigh((stack[-1],))
                 stack[-1] = arg(stack[-1])
             elif op in (CALL, LIGHT_CALL):
                 function, count = arg
                 arguments = _taken(stack, count)
                 if op == CALL:
-                    budget.weigh(*arguments)
+                    budget.weigh(arguments)
                 stack.append(function(*arguments))
             elif op == CALL_VALUE:
                 callee = stack.pop()
@@ -251,13 +262,16 @@ def run(program: Program, result: Any) -> Any:
             elif op == LENGTH:
                 stack.append(operators.length(stack[-1]))
             elif op == ENVIRONMENT:
-                stack.append(functions.environment(result))
+                environment = environment or functions.environment(result)
+                stack.append(environment)
             elif op == FAIL:
                 raise ExpressionError(arg)
             elif op == PREVIOUS:
                 loops[-1].index -= 1
                 budget.spend(arg)
                 at -= arg
+            elif op == SPEND:
+                budget.spend(arg)
             elif op == SET_ACC:
                 loops[-1].acc = stack.pop()
             else:

@@ -14,14 +14,13 @@ import math
 import re
 from typing import Any, Callable
 
-from . import durations
+from . import durations, gomath
 from .lexer import ExpressionError
 from .values import (
     INTEGERS,
     NUMBERS,
     Duration,
     Function,
-    Int64,
     Map,
     Pair,
     Slice,
@@ -183,62 +182,7 @@ def power(left: Any, right: Any) -> float:
     for value in (left, right):
         if type(value) not in NUMBERS:
             raise ExpressionError(f"invalid operation: float({type_name(value)})")
-    return _pow(float(left), float(right))
-
-
-def _pow(base: float, exponent: float) -> float:
-    """Go's math.Pow: repeated squaring, whose last bit differs from the C library's."""
-    if exponent == 0 or base == 1:
-        return 1.0
-    if exponent == 1:
-        return base
-    if math.isnan(base) or math.isnan(exponent):
-        return math.nan
-    if base == 0 or math.isinf(base) or math.isinf(exponent):
-        return _pow_of_extremes(base, exponent)
-    if abs(exponent) == 0.5 and base > 0:
-        return math.sqrt(base) if exponent > 0 else 1 / math.sqrt(base)
-    fraction, whole = math.modf(abs(exponent))
-    if fraction and base < 0:
-        return math.nan
-    if whole >= 2**63:
-        return 1.0 if base == -1 else (0.0 if (abs(base) < 1) == (exponent > 0) else math.inf)
-    mantissa, scale = 1.0, 0
-    if fraction:
-        if fraction > 0.5:
-            fraction -= 1
-            whole += 1
-        mantissa = math.exp(fraction * math.log(base))
-    square, shift = math.frexp(base)
-    bits = int(whole)
-    while bits:
-        if not -(1 << 12) <= shift <= 1 << 12:
-            scale += shift
-            break
-        if bits & 1:
-            mantissa *= square
-            scale += shift
-        square *= square
-        shift <<= 1
-        if square < 0.5:
-            square += square
-            shift -= 1
-        bits >>= 1
-    if exponent < 0:
-        mantissa, scale = 1 / mantissa, -scale
-    try:
-        return math.ldexp(mantissa, scale)
-    except OverflowError:
-        return math.copysign(math.inf, mantissa)
-
-
-def _pow_of_extremes(base: float, exponent: float) -> float:
-    """Zeros and infinities: the C library agrees with Go, where Python raises."""
-    try:
-        return math.pow(base, exponent)
-    except ValueError:
-        odd = exponent % 2 == 1
-        return math.copysign(math.inf, base) if odd else math.inf
+    return gomath.power(float(left), float(right))
 
 
 # --- comparison ---------------------------------------------------------------------------------------------------

@@ -9,10 +9,10 @@ A folded piece is not run, so that it cannot fail, and it has lost the type that
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from . import gotypes, operators, tree
-from .gotypes import FLOAT, INT, STRING, kind
+from .gotypes import FLOAT, INT, kind
 from .lexer import ExpressionError, error_at
 from .tree import Node, rewritten
 from .values import Map, Slice
@@ -35,19 +35,22 @@ _ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
 
 def optimize(root: Node, source: str) -> Node:
     """The tree that Argo compiles. Raises ExpressionError for a ``%`` of constants by zero."""
-    root = rewritten(root, _in_list)
+    if "in" in source:
+        root = rewritten(root, _in_list)
     folding = _Folding(source)
     while True:
         folding.applied = False
         root = rewritten(root, folding.fold)
         if not folding.applied:
             break
-    for rewrite in (_in_range, _constant_range, _filter_map, _filter_len, _filter_last, _filter_first):
-        root = rewritten(root, rewrite)
+    for word, rewrites in _REWRITES.items():
+        if word in source:
+            for rewrite in rewrites:
+                root = rewritten(root, rewrite)
     return root
 
 
-def _value(node: Optional[Node], *kinds: type) -> Any:
+def _value(node: Node | None, *kinds: type) -> Any:
     """The value of a literal of one of these kinds, else None."""
     return node.value if isinstance(node, tree.Literal) and type(node.value) in kinds else None
 
@@ -59,7 +62,7 @@ class _Folding:
 
     def fold(self, node: Node) -> Node:
         """What fold.go makes of a node, its children folded."""
-        new: Optional[Node] = None
+        new: Node | None = None
         if isinstance(node, tree.Binary):
             new = self.binary(node)
         elif isinstance(node, tree.Unary):
@@ -74,7 +77,7 @@ class _Folding:
         new.at = node.at
         return new
 
-    def binary(self, node: tree.Binary) -> Optional[Node]:
+    def binary(self, node: tree.Binary) -> Node | None:
         operator = node.operator
         if operator in ("and", "&&", "or", "||"):
             return _folded_logical(node, is_or=operator in ("or", "||"))
@@ -105,7 +108,7 @@ def _number(at: int, value: Any) -> Node:
     return made
 
 
-def _folded_unary(node: tree.Unary) -> Optional[Node]:
+def _folded_unary(node: tree.Unary) -> Node | None:
     if node.operator in ("!", "not"):
         truth = _value(node.node, bool)
         return None if truth is None else tree.Literal(node.at, not truth)
@@ -115,7 +118,7 @@ def _folded_unary(node: tree.Unary) -> Optional[Node]:
     return _number(node.at, operators.negate(number) if node.operator == "-" else number)
 
 
-def _folded_logical(node: tree.Binary, is_or: bool) -> Optional[Node]:
+def _folded_logical(node: tree.Binary, is_or: bool) -> Node | None:
     left, right = _value(node.left, bool), _value(node.right, bool)
     if left is (not is_or):
         return node.right
@@ -124,7 +127,7 @@ def _folded_logical(node: tree.Binary, is_or: bool) -> Optional[Node]:
     return tree.Literal(node.at, is_or) if is_or in (left, right) else None
 
 
-def _folded_equal(node: tree.Binary) -> Optional[Node]:
+def _folded_equal(node: tree.Binary) -> Node | None:
     for each in (int, bytes, bool):
         left, right = _value(node.left, each), _value(node.right, each)
         if left is not None and right is not None:
@@ -132,19 +135,19 @@ def _folded_equal(node: tree.Binary) -> Optional[Node]:
     return None
 
 
-def _folded_list(node: tree.ListOf) -> Optional[Node]:
+def _folded_list(node: tree.ListOf) -> Node | None:
     values = [_value(each, int, float, bytes, bool) for each in node.nodes]
     if not values or None in values:
         return None
     return tree.Constant(node.at, Slice(values, gotypes.ARRAY))
 
 
-def _filtered(node: Node) -> Optional[tree.Builtin]:
+def _filtered(node: Node) -> tree.Builtin | None:
     """The node, if it is a filter."""
     return node if isinstance(node, tree.Builtin) and node.name == "filter" else None
 
 
-def _folded_filter(node: tree.Builtin) -> Optional[Node]:
+def _folded_filter(node: tree.Builtin) -> Node | None:
     """A filter of a filter is one."""
     inner = _filtered(node.arguments[0])
     if inner is None:
@@ -165,7 +168,7 @@ def _in_list(node: Node) -> Node:
     return node
 
 
-def _range(node: Node) -> Optional[tuple[int, int]]:
+def _range(node: Node) -> tuple[int, int] | None:
     """The ends of a range of literals."""
     if not (isinstance(node, tree.Binary) and node.operator == ".."):
         return None
@@ -207,7 +210,7 @@ def _filter_len(node: Node) -> Node:
     return tree.Builtin(node.at, "count", inner.arguments) if inner else node
 
 
-def _only_filter(node: Node, name: str) -> Optional[tree.Builtin]:
+def _only_filter(node: Node, name: str) -> tree.Builtin | None:
     """The filter that is the only argument of a function."""
     if isinstance(node, tree.Builtin) and node.name == name and len(node.arguments) == 1:
         return _filtered(node.arguments[0])
@@ -230,3 +233,10 @@ def _found(node: Node, search: str, function: str, place: int) -> Node:
             return tree.Builtin(node.at, search, inner.arguments, inner.mapped, throws=True)
     inner = _only_filter(node, function)
     return tree.Builtin(node.at, search, inner.arguments, inner.mapped) if inner else node
+
+
+# What is rewritten at the end, in order, where the source has this in it.
+_REWRITES = {
+    "..": (_in_range, _constant_range),
+    "filter": (_filter_map, _filter_len, _filter_last, _filter_first),
+}

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Types of a condition against the type of the value that has just been measured (checker/checker.go of expr-lang 1.15.5).
+"""Types of a condition, against the type of the value that has just been measured (checker/ of expr-lang 1.15.5).
 
 Everything is checked before anything runs, but for the arguments of a function that is known only then: those are
 left without a type, as Argo leaves them.
@@ -11,7 +11,7 @@ left without a type, as Argo leaves them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Optional, Union
+from typing import Any, Union
 
 from . import durations, functions, gotypes, operators, tree
 from .gotypes import (
@@ -141,8 +141,7 @@ class _Checker:
             if node.name in counters:
                 return counters[node.name], None
             raise self.error(node, f"unknown pointer #{node.name}")
-        assert collection is not None
-        return (collection.elem if is_list(collection) else ANY), None
+        return (ANY if collection is None or is_any(collection) else collection.elem), None
 
     # --- operators ------------------------------------------------------------------------------------------------
 
@@ -294,7 +293,7 @@ class _Checker:
             given.append(type_)
         return given
 
-    def checked(self, node: Node, builtin: functions.Builtin, given: functions.Types) -> Type:
+    def checked(self, node: Node, builtin: functions.Builtin, given: functions.Types) -> MaybeType:
         if builtin.name in functions.LEFT_OUT:
             problem = self.error(node, f"{builtin.name} is not supported: conditions are read without a clock")
             raise NotSupportedError(problem.reason, problem.line, problem.column)
@@ -343,14 +342,11 @@ class _Checker:
             reason = f"builtin {node.name} takes only array (got {shown(collection)})"
             raise self.error(node.arguments[0], reason)
         self.loops.append((collection, _COUNTERS.get(node.name, {})))
-        yield node.arguments[1]
+        closure, _info = yield node.arguments[1]
         self.loops.pop()
         for initial in node.arguments[2:]:
-            yield initial
-        closure = node.arguments[1].type
-        assert closure is not None
+            _checked = yield initial
         out = closure.out
-        assert out is not None
         if node.name not in _MAPPINGS and not is_bool(out) and not is_any(out):
             raise self.error(node.arguments[1], f"predicate should return boolean (got {out})")
         if node.name in _LOOP_TYPES:
@@ -383,11 +379,11 @@ class _Checker:
 
     def map_of(self, node: tree.MapOf) -> Visit:
         for each in node.nodes:
-            yield each
+            _checked = yield each
         return OBJECT, None
 
 
-def _literal_text(node: Node) -> Optional[str]:
+def _literal_text(node: Node) -> str | None:
     if isinstance(node, tree.Literal) and isinstance(node.value, bytes):
         return node.value.decode()
     return None
@@ -425,23 +421,17 @@ def _operation(operator: str, left: MaybeType, right: MaybeType) -> MaybeType:
         return gotypes.INTS if (is_integer(left) and is_integer(right)) or either(is_integer) else None
     if operator == "%":
         if is_integer(left) and is_integer(right):
-            return _combined(left, right)
+            return gotypes.combined(left, right)
         return ANY if either(is_integer) else None
     if operator in ("/", "**", "^"):
         return FLOAT if numbers or either(is_number) else None
     if numbers:
-        return _combined(left, right)
+        return gotypes.combined(left, right)
     if operator == "+":
         if is_string(left) and is_string(right):
             return gotypes.STRING
         return ANY if either(is_number, is_string) else None
     return ANY if either(is_number) else None
-
-
-def _combined(left: MaybeType, right: MaybeType) -> Type:
-    assert left is not None
-    assert right is not None
-    return gotypes.combined(left, right)
 
 
 def with_floats(root: Node) -> Node:

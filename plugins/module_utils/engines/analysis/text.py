@@ -11,12 +11,12 @@ import math
 import re
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import Any, NoReturn, Optional
+from typing import Any, NoReturn
 
 from . import durations, gotypes
 from .lexer import ExpressionError
 from .operators import limited, within
-from .values import Duration, Function, Map, Pair, Slice, Uint8, characters, decoded, type_name
+from .values import Duration, Function, Map, Pair, Slice, characters, decoded, type_name
 
 # In Python a bool is an int, in the language it is not: types are compared exactly.
 # pylint: disable=unidiomatic-typecheck
@@ -34,7 +34,7 @@ _HEX_GROUPS = re.compile(rb"(?<=[0-9a-fA-FxX])_(?=[0-9a-fA-F])")
 # --- numbers ------------------------------------------------------------------------------------------------------
 
 
-def read_int(text: bytes) -> Optional[int]:
+def read_int(text: bytes) -> int | None:
     """Go's strconv.Atoi; None where it fails."""
     if not _INT.fullmatch(text) or len(text.lstrip(b"+-").lstrip(b"0")) > 19:
         return None
@@ -42,7 +42,7 @@ def read_int(text: bytes) -> Optional[int]:
     return number if -(2**63) <= number < 2**63 else None
 
 
-def read_float(text: bytes) -> Optional[float]:
+def read_float(text: bytes) -> float | None:
     """Go's strconv.ParseFloat; None where it fails, which a number too large does, too."""
     if _FLOAT_WORD.fullmatch(text):
         return float(text)
@@ -262,7 +262,8 @@ def _from_json(value: Any) -> Any:
 
 # --- strings ------------------------------------------------------------------------------------------------------
 
-_SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+# What unicode.IsSpace takes.
+_SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 
 
 def trim_spaces(text: bytes) -> bytes:

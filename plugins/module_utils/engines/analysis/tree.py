@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from types import GeneratorType
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from .gotypes import MaybeType
 
@@ -97,7 +97,7 @@ class Binary(Node):
         self.operator = operator
         self.left = left
         self.right = right
-        self.pattern: Optional[bytes] = None
+        self.pattern: bytes | None = None
 
 
 class InRange(Node):
@@ -143,7 +143,7 @@ class Cut(Node):
     __slots__ = ("end", "node", "start")
     CHILDREN = ("node", "start", "end")
 
-    def __init__(self, at: int, node: Node, start: Optional[Node], end: Optional[Node]) -> None:
+    def __init__(self, at: int, node: Node, start: Node | None, end: Node | None) -> None:
         super().__init__(at)
         self.node = node
         self.start = start
@@ -173,7 +173,7 @@ class Builtin(Node):
     CHILDREN = ("arguments",)
 
     def __init__(
-        self, at: int, name: str, arguments: list[Node], mapped: Optional[Node] = None, throws: bool = False
+        self, at: int, name: str, arguments: list[Node], mapped: Node | None = None, throws: bool = False
     ) -> None:
         super().__init__(at)
         self.name = name
@@ -222,7 +222,7 @@ class Conditional(Node):
     __slots__ = ("condition", "otherwise", "then")
     CHILDREN = ("condition", "then", "otherwise")
 
-    def __init__(self, at: int, condition: Node, then: Optional[Node], otherwise: Node) -> None:
+    def __init__(self, at: int, condition: Node, then: Node | None, otherwise: Node) -> None:
         super().__init__(at)
         self.condition = condition
         self.then = then
@@ -255,7 +255,9 @@ class MapOf(Node):
 Visit = Generator[Node, Any, Any]
 
 
-def walk(visit: Callable[[Node], Any], root: Node, note: Callable[[Node, Any], None] = lambda node, answer: None) -> Any:
+def walk(
+    visit: Callable[[Node], Any], root: Node, note: Callable[[Node, Any], None] = lambda node, answer: None
+) -> Any:
     """``visit(root)``, where a visit may yield a child for the answer to it: recursion without the stack.
 
     ``note`` is told each node and the answer to it.

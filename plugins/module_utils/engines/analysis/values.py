@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from . import gotypes
-from .lexer import ExpressionError
 from .gotypes import MaybeType, Type
+from .lexer import ExpressionError
 
 # In Python a bool is an int, in the language it is not: types are compared exactly.
 # pylint: disable=unidiomatic-typecheck
@@ -42,23 +42,25 @@ NUMBERS = INTEGERS | {float}
 class Slice(list[Any]):
     """A slice, and where it begins in the one that it was cut from: two of the same place are equal unseen."""
 
+    __slots__ = ("nil", "origin", "start", "type")
+
     def __init__(self, items: Iterable[Any], type_: Type, nil: bool = False) -> None:
         super().__init__(items)
         self.type = type_
         self.nil = nil
-        self.origin: Slice = self
+        self.origin: Slice | None = None
         self.start = 0
 
     def part(self, start: int, end: int) -> Slice:
         """Go's ``slice[start:end]``."""
         cut = Slice(self[start:end], self.type, self.nil)
-        cut.origin = self.origin
+        cut.origin = self.origin or self
         cut.start = self.start + start
         return cut
 
     def same(self, other: Slice) -> bool:
         """Whether both are the same piece of memory."""
-        return self.origin is other.origin and self.start == other.start and len(self) == len(other)
+        return (self.origin or self) is (other.origin or other) and self.start == other.start
 
 
 class Pair(tuple[Any, ...]):
@@ -181,6 +183,8 @@ def decoded(text: bytes) -> str:
 
 def from_python(value: Any) -> Any:
     """A measurement as Argo's providers give it: a list of floats is a []float64, of anything else a []any."""
+    if type(value) is float:
+        return value
     if isinstance(value, list):
         if all(type(item) is float for item in value):
             return Slice(value, gotypes.FLOATS)
