@@ -13,6 +13,7 @@ three make sense, and some are wrong in one place: what Argo refuses counts too.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -202,7 +203,7 @@ class Grammar:
             (30, lambda: any_of(*STRINGS)),
             (8, lambda: f"{text()} + {text()}"),
             (8, lambda: f"{any_of(*TEXTS_OF_TEXT)}({text()})"),
-            (6, lambda: f"string({self.anything(depth - 1, loop)})"),
+            (6, lambda: f"string({self._without_addresses(depth - 1, loop)})"),
             (4, lambda: f"type({self.anything(depth - 1, loop)})"),
             (4, lambda: f"toJSON({self.anything(depth - 1, loop)})"),
             (3, lambda: f"replace({text()}, {text()}, {text()}{any_of('', f', {number()}', ', 1')})"),
@@ -279,6 +280,10 @@ class Grammar:
             (1, lambda depth, loop: self._any_of("nil", "len", "isNaN", "result", "$env.result", "duration('90s')")),
         )
         return weighted(self.random, *kinds)(depth, loop)
+
+    def _without_addresses(self, depth: int, loop: bool) -> str:
+        """Anything but functions, which as text are where they lie in memory."""
+        return re.sub(r"isNaN(?!\()", "nil", self.anything(depth, loop).replace("$env", "{}"))
 
     def _single(self, depth: int, loop: bool) -> str:
         """A map whose order cannot be seen, most of the time."""

@@ -70,7 +70,9 @@ def compile_condition(source: str, result_type: gotypes.MaybeType) -> Condition:
 
 def type_of(value: Any) -> gotypes.MaybeType:
     """The type that a value is compiled against: VECTOR or SCALAR of what Prometheus measures."""
-    return VECTOR if isinstance(value, list) else values.type_of(values.from_python(value))
+    if type(value) is float:
+        return SCALAR
+    return values.type_of(values.from_python(value))
 
 
 def lint(source: str) -> str:

@@ -536,7 +536,7 @@ def _shown(value: Any) -> str:
 
 
 def _is_nan(_result: Any, value: Any) -> bool:
-    return math.isnan(asserted(value, float, "float64"))
+    return math.isnan(value if type(value) is float else asserted(value, float, "float64"))
 
 
 def _is_inf(_result: Any, value: Any) -> bool:

@@ -178,7 +178,11 @@ def run(program: Program, result: Any) -> Any:
                 stack.append(result)
             elif op == FETCH:
                 right = stack.pop()
-                stack[-1] = operators.fetch(stack[-1], right)
+                left = stack[-1]
+                if type(right) is int and type(left) is Slice and 0 <= right < len(left):
+                    stack[-1] = left[right]
+                else:
+                    stack[-1] = operators.fetch(left, right)
             elif op == BINARY:
                 right = stack.pop()
                 left = stack[-1]
@@ -215,7 +219,7 @@ def run(program: Program, result: Any) -> Any:
                     at -= arg - 1
             elif op == HELPER:
                 function, count = arg
-                stack[-count:] = [function(result, *stack[-count:])]
+                stack.append(function(result, stack.pop()) if count == 1 else function(result, *_taken(stack, count)))
             elif op == BEGIN:
                 loops.append(_Loop(stack.pop()))
             elif op == END:

@@ -45,6 +45,8 @@ else:
 MAX_STRING = 4 * 1024 * 1024
 
 _MIN_INT = -(2**63)
+# What is ordered among its own kind as in Python.
+_ORDERED = frozenset([float, int, bytes, Duration])
 
 
 def wrap(number: int) -> int:
@@ -118,7 +120,7 @@ def negate(value: Any) -> Any:
 
 def invert(value: Any) -> bool:
     """The operators ``!`` and ``not``."""
-    return not boolean(value)
+    return not (value if type(value) is bool else boolean(value))
 
 
 def add(left: Any, right: Any) -> Any:
@@ -251,28 +253,28 @@ def _ordered(operator: str, left: Any, right: Any) -> tuple[Any, Any]:
 
 def less(left: Any, right: Any) -> bool:
     """Two numbers, strings or durations."""
-    if type(left) is not float or type(right) is not float:
+    if type(left) is not type(right) or type(left) not in _ORDERED:
         left, right = _ordered("<", left, right)
     return bool(left < right)
 
 
 def more(left: Any, right: Any) -> bool:
     """Two numbers, strings or durations."""
-    if type(left) is not float or type(right) is not float:
+    if type(left) is not type(right) or type(left) not in _ORDERED:
         left, right = _ordered(">", left, right)
     return bool(left > right)
 
 
 def less_or_equal(left: Any, right: Any) -> bool:
     """Two numbers, strings or durations."""
-    if type(left) is not float or type(right) is not float:
+    if type(left) is not type(right) or type(left) not in _ORDERED:
         left, right = _ordered("<=", left, right)
     return bool(left <= right)
 
 
 def more_or_equal(left: Any, right: Any) -> bool:
     """Two numbers, strings or durations."""
-    if type(left) is not float or type(right) is not float:
+    if type(left) is not type(right) or type(left) not in _ORDERED:
         left, right = _ordered(">=", left, right)
     return bool(left >= right)
 

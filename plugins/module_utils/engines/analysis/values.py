@@ -101,6 +101,8 @@ class Map:
         return Slice((), elem, nil=True) if elem is gotypes.ARRAY else None
 
 
+_FLOATS = {float}
+_PLAIN_NUMBERS = {float, int}
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _ZEROS: dict[MaybeType, Any] = {gotypes.STRING: b"", gotypes.INT: 0}
 
@@ -182,13 +184,15 @@ def decoded(text: bytes) -> str:
 
 
 def from_python(value: Any) -> Any:
-    """A measurement as Argo's providers give it: a list of floats is a []float64, of anything else a []any."""
+    """A measurement as Argo's providers give it: a list of numbers is a []float64, of anything else a []any."""
     if type(value) is float:
         return value
     if isinstance(value, list):
-        if all(type(item) is float for item in value):
+        kinds = set(map(type, value))
+        if kinds <= _FLOATS:
             return Slice(value, gotypes.FLOATS)
-        return Slice(map(_inner, value), gotypes.ARRAY)
+        if kinds <= _PLAIN_NUMBERS:
+            return Slice(map(float, value), gotypes.FLOATS)
     return _inner(value)
 
 
