@@ -149,6 +149,7 @@ def test_no_metrics_and_duplicates() -> None:
     [
         ({"successCondition": "result[0] >"}, r"metric 'm': successCondition 'result\[0\] >': unexpected token EOF"),
         ({"failureCondition": "result[0]"}, "failureCondition .*expected bool, but got float64"),
+        ({"successCondition": "result > 1 && now() != nil"}, "now is not supported"),
         ({"interval": "1m"}, "runs indefinitely"),
         ({"successCondition": "result[0] / 0 > 1"}, "division by zero"),
         ({"failureCondition": "len(result) % 0.0 == 1"}, r"'len\(result\) % 0.0 == 1'"),
