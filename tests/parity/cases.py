@@ -4,10 +4,11 @@
 
 """Random cases for the parity commands; the same cases for the same seed.
 
-Usage: ``cases.py conditions|runs|replicas|reachability N SEED`` writes N cases as JSON lines. Conditions and runs are
-cases of ``verdicts.py``: one measurement with a condition from the whole grammar, or whole runs with plain conditions.
-Replicas are cases of ``replicas.py``, and those of ``reachability.py`` come from ``policies.py``. Most of the first
-three make sense, and some are wrong in one place: what Argo refuses counts too.
+Usage: ``cases.py KIND N SEED`` writes N cases of a kind as JSON lines. Conditions and runs are cases of
+``verdicts.py``: one measurement with a condition from the whole grammar, or whole runs with plain conditions. Templates
+are cases of ``templates.py``, replicas of ``replicas.py``, and reachability, from ``policies.py``, of
+``reachability.py``. Most of the first four make sense, and some are wrong in one place: what Argo
+refuses counts too.
 """
 
 from __future__ import annotations
@@ -206,7 +207,7 @@ DRY_RUN = (*("m", "m1", "^m1$", "m[12]", "m1|m2", ".*", "x?", "\\d") * 2, "m2", 
 def runs(random: Random) -> Iterator[Case]:
     """Runs of one to five metrics with their scripted results."""
     while True:
-        shapes = [random.choice((VECTORS, VECTORS, SCALARS)) for _metric in range(random.choice((1, 1, 2, 2, 3, 4, 5)))]
+        shapes = [random.choice((VECTORS, VECTORS, SCALARS)) for _number in range(random.choice((1, 1, 2, 2, 3, 4, 5)))]
         metrics = [_metric(random, f"m{number}", shape) for number, shape in enumerate(shapes, 1)]
         results = {metric["name"]: _results(random, shape) for metric, shape in zip(metrics, shapes, strict=True)}
         if random.random() < 0.01:
@@ -269,6 +270,141 @@ def _results(random: Random, shape: Shape) -> list[Case]:
     return [shape.good if random.random() < good else result for result in results]
 
 
+# --- templates ----------------------------------------------------------------------------------------------------
+
+ROLLOUT: Case = {
+    "apiVersion": "argoproj.io/v1alpha1",
+    "kind": "Rollout",
+    "metadata": {
+        "name": "api",
+        "namespace": "lumen",
+        "uid": "0f1e",
+        "labels": {"app": "api", "example.com/team": "a b"},
+        "annotations": {"rollout.argoproj.io/revision": "7", "Note": 'say "a"\n\tb'},
+    },
+    "spec": {
+        "replicas": 3,
+        "progressDeadlineSeconds": 1000000,
+        "minReadySeconds": 1234567,
+        "paused": True,
+        "template": {"spec": {"containers": [{"name": "api", "image": "registry/api:v1"}]}},
+        "strategy": {"canary": {"maxSurge": "25%", "steps": [{"setWeight": 20}, {"pause": {"duration": "1h"}}]}},
+    },
+    "status": {"pauseConditions": [{"reason": "BlueGreenPause", "startTime": None}]},
+}
+PATHS = (
+    *("metadata.name", "metadata.namespace", "metadata.uid", "metadata.labels", "metadata.annotations"),
+    *("metadata.labels['app']", "metadata.labels['example.com/team']", "metadata.labels['none']"),
+    *("metadata.annotations['Note']", "metadata.annotations['rollout.argoproj.io/revision']"),
+    *("spec.replicas", "spec.progressDeadlineSeconds", "spec.minReadySeconds", "spec.paused"),
+    *(
+        "spec.template.spec.containers[0].image",
+        "spec.template.spec.containers.0.name",
+        "spec.strategy.canary.maxSurge",
+    ),
+    *("spec.strategy.canary.steps[0].setWeight", "spec.strategy.canary.steps[1].pause.duration"),
+    *("status.pauseConditions[0].reason", "metadata.annotations['X/y']"),
+)
+WRONG_PATHS = (
+    *("metadata.labels['a b']", "metadata.labels['']", "metadata.labels.app", "metadata.name['x']", "metadata.labels["),
+    *("metadata.labels['X/y']", "metadata.generation", "metadata", "spec.nothing", "spec.replicas.more"),
+    *("spec.strategy.canary.steps[9].setWeight", "spec.strategy.canary.steps[x]", "spec.strategy.canary.steps[+1]"),
+    *("spec.template", "status..[0]", ".", "status.pauseConditions[0].startTime", "status.pauseConditions[0]"),
+)
+ARG_NAMES = ("a", "b", "app", "min-rate")
+ARG_VALUES = (
+    *(
+        "",
+        "1",
+        "0.95",
+        "true",
+        "lumen api",
+        'say "x"',
+        "back\\slash",
+        "tab\tline\nend",
+        "<&>",
+        "\u00e9\u20ac\U0001f600",
+    ),
+    *("\u2028", "\u200b", "\x01", "\x07", "\x7f", "{{args.a}}", "{{", "}}", "\\n", "'"),
+)
+TEXTS = (
+    *(
+        "result[0] > {{args.a}}",
+        "{{ args.b }}",
+        "{{args.app}}{{args.a}}",
+        "x {{  args.min-rate  }} y",
+        "plain",
+        "",
+        "}}",
+    ),
+    *("{{args.a}}", "{{args.b}}", "{{args.a", "{{args.nope}}", "{{\nargs.a}}", "{{{args.a}}}", "{{args.a}}}}", "{{}}"),
+    *("{{\u00a0args.a}}", '"{{args.a}}"', "<{{args.b}}>&", "{{inputs.a}}"),
+)
+
+
+def templates(random: Random) -> Iterator[Case]:
+    """Templates of a Rollout's analysis with their arguments; most fit together."""
+    while True:
+        names = iter(random.sample(("m1", "m2", "m3", "m4", "m5", "m6"), 6))
+        specs = [_template(random, names) for _number in range(random.choice((1, 1, 2, 2, 3)))]
+        cluster = [random.random() < 0.35 for _spec in specs]
+        # Argo forgets a field it could not read when it reads another one after it.
+        with_field = random.choice(ARG_NAMES) if random.random() < 0.6 else ""
+        yield {
+            "templates": [spec for spec, of_cluster in zip(specs, cluster, strict=True) if not of_cluster],
+            "clusterTemplates": [spec for spec, of_cluster in zip(specs, cluster, strict=True) if of_cluster],
+            "args": [
+                _supplied(random, name, field=name == with_field)
+                for name in random.sample((*ARG_NAMES, "extra"), weighted(random, (8, 5), (1, 4), (1, 3)))
+            ],
+            "dryRun": _rules(random, 0.2),
+            "measurementRetention": _rules(random, 0.1),
+            "rollout": ROLLOUT,
+            "stable": "b67698557",
+            "latest": "64bdf7c984",
+        }
+
+
+def _template(random: Random, names: Iterator[str]) -> Case:
+    metrics: list[Case] = []
+    for _number in range(random.choice((0, 1, 1, 1, 2, 2))):
+        metric: Case = {"name": next(names) if random.random() < 0.97 else "m1"}
+        for field in ("successCondition", "failureCondition"):
+            if random.random() < 0.6:
+                metric[field] = random.choice(TEXTS if random.random() < 0.15 else TEXTS[:7])
+        if random.random() < 0.2:
+            metric["count"] = random.choice((1, "1", "{{args.a}}", "{{args.b}}", 0))
+        if random.random() < 0.2:
+            metric["failureLimit"] = random.choice((0, "{{args.a}}", "1"))
+        metrics.append(metric)
+    args = [{"name": name, "value": _declared(random)} for name in ARG_NAMES if random.random() < 0.85]
+    template: Case = {"metrics": metrics, "args": [{k: v for k, v in arg.items() if v is not None} for arg in args]}
+    for kind in ("dryRun", "measurementRetention"):
+        template[kind] = _rules(random, 0.1)
+    return template
+
+
+def _declared(random: Random) -> str | None:
+    """Few values, so that templates agree about some of them."""
+    return weighted(random, (5, None), (4, "1"), (0.1, "2"))
+
+
+def _supplied(random: Random, name: str, field: bool) -> Case:
+    if field:
+        return {
+            "name": name,
+            "valueFrom": {"fieldRef": {"fieldPath": random.choice(PATHS if random.random() < 0.8 else WRONG_PATHS)}},
+        }
+    if random.random() < 0.3:
+        return {"name": name, "valueFrom": {"podTemplateHashValue": random.choice(("Latest", "Stable"))}}
+    return {"name": name, "value": random.choice(ARG_VALUES)}
+
+
+def _rules(random: Random, share: float) -> list[Case]:
+    names = random.choices(DRY_RUN, k=random.choice((1, 1, 2))) if random.random() < share else []
+    return [{"metricName": name} for name in names]
+
+
 # --- replicas -----------------------------------------------------------------------------------------------------
 
 
@@ -310,6 +446,7 @@ def _scale(random: Random, most: int) -> Case:
 KINDS: dict[str, Callable[[Random], Iterator[Case]]] = {
     "conditions": conditions,
     "runs": runs,
+    "templates": templates,
     "replicas": replicas,
     "reachability": reachability,
 }
