@@ -155,7 +155,7 @@ class _Sources:
         value_from = shapes.mapping(source.get("valueFrom"), f"args.{name}.valueFrom")
         value = source.get("value")
         # A Secret goes before a value that stands beside it.
-        if value is not None and "secretKeyRef" not in value_from:
+        if value is not None and value_from.get("secretKeyRef") is None:
             return _arg_text(name, value)
         readers = {"podTemplateHashValue": self._hash, "fieldRef": self._field, "secretKeyRef": self._secret}
         for kind, read in readers.items():
