@@ -20,6 +20,7 @@ from ..module_utils.options import (
     PROMETHEUS_OPTIONS,
     PROMETHEUS_RANGES,
     SECONDS,
+    Range,
     check_ranges,
 )
 from ..module_utils.query import QUERY_OPTIONS, compile_query
@@ -31,7 +32,8 @@ from ..module_utils.services.release_record import Record
 from ..module_utils.times import Clock, SystemClock
 from ..plugin_utils.streaming import Stream, StreamingAction
 
-_RANGES = {"step_deadline": SECONDS, **PROMETHEUS_RANGES}
+_LIMIT = Range("0 for none, or a number of failures in a row", lambda value: value >= 0)
+_RANGES = {"step_deadline": SECONDS, "consecutive_failure_limit": _LIMIT, **PROMETHEUS_RANGES}
 
 
 class ActionModule(StreamingAction):
@@ -47,6 +49,8 @@ class ActionModule(StreamingAction):
         "gate": {"type": "dict", "options": GATE_OPTIONS, **GATE_CONSTRAINTS},
         "step_deadline": {"type": "float", "default": 900.0},
         "on_failure": {"type": "str", "choices": ["rollback", "leave"], "default": "rollback"},
+        "on_inconclusive": {"type": "str", "choices": ["abort", "pause"], "default": "abort"},
+        "consecutive_failure_limit": {"type": "int", "default": 0},
         "release": {
             "type": "dict",
             "options": {"id": {"type": "str", "required": True}, "run": {"type": "str", "required": True}},
@@ -64,8 +68,21 @@ class ActionModule(StreamingAction):
         check_ranges(args, _RANGES)
         shape = compile_query(args["query"])
         session = Session.connect(args["kubeconfig"], args["context"])
-        driver = RolloutDriver(session, args["namespace"], args["name"], args["container"], args["service"])
-        options = Options(args["image"] or "", args["digest"] or "", args["step_deadline"], args["on_failure"])
+        driver = RolloutDriver(
+            session,
+            args["namespace"],
+            args["name"],
+            args["container"],
+            args["service"],
+            args["consecutive_failure_limit"],
+        )
+        options = Options(
+            args["image"] or "",
+            args["digest"] or "",
+            args["step_deadline"],
+            args["on_failure"],
+            args["on_inconclusive"],
+        )
         record = None if self.check_mode else self._record(session, args)
         release = Release(
             driver,

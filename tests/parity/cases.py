@@ -6,9 +6,9 @@
 
 Usage: ``cases.py KIND N SEED`` writes N cases of a kind as JSON lines. Conditions and runs are cases of
 ``verdicts.py``: one measurement with a condition from the whole grammar, or whole runs with plain conditions. Templates
-are cases of ``templates.py``, replicas of ``replicas.py``, and reachability, from ``policies.py``, of
-``reachability.py``. Most of the first four make sense, and some are wrong in one place: what Argo
-refuses counts too.
+are cases of ``templates.py``, replicas of ``replicas.py``, trees of ``trees.py`` (made in ``objects.py``), and those of
+``reachability.py`` come from ``policies.py``. Most of the first four make sense, and some are wrong in one place: what
+Argo refuses counts too.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from itertools import islice
 from random import Random
 from typing import Any, NamedTuple, TypeVar
 
+from objects import trees
 from policies import reachability
 
 Case = dict[str, Any]
@@ -448,6 +449,7 @@ KINDS: dict[str, Callable[[Random], Iterator[Case]]] = {
     "runs": runs,
     "templates": templates,
     "replicas": replicas,
+    "trees": trees,
     "reachability": reachability,
 }
 

@@ -45,6 +45,7 @@ KINDS = {
     "runs": Kind("verdicts", compared=4_000, recorded=500),
     "templates": Kind("templates", compared=10_000, recorded=1_000),
     "replicas": Kind("replicas", compared=20_000, recorded=2_000),
+    "trees": Kind("trees", compared=4_000, recorded=250),
 }
 DEADLINE = 900.0  # seconds; a command that takes longer hangs
 SHOWN = 5  # differences of a kind

@@ -256,12 +256,22 @@ class Gitea:
         except NotFound:
             return None
 
+    def create_tag(self, owner: str, name: str, tag: str, target: str, message: str = "") -> dict[str, Any]:
+        """Tag a commit. With a message it is an annotated tag."""
+        body = {"tag_name": tag, "target": target, **({"message": message} if message else {})}
+        what = f"tag {target} of {owner}/{name} as {tag}"
+        return dict(self._json("POST", f"{_repo(owner, name)}/tags", what, body=body, about=_of(owner, name)))
+
+    def commit(self, owner: str, name: str, ref: str) -> dict[str, Any]:
+        """The commit of a branch, a tag or a hash: sha, commit.message. Raises NotFound."""
+        path = f"{_repo(owner, name)}/git/commits/{quote(ref, safe='')}"
+        query = {"stat": "false", "verification": "false", "files": "false"}
+        what = f"read the commit {ref} of {owner}/{name}"
+        return dict(self._json("GET", path, what, query=query, about=f"commit {ref}"))
+
     def commit_message(self, owner: str, name: str, sha: str) -> str:
         """The whole message of a commit."""
-        path = f"{_repo(owner, name)}/git/commits/{quote(sha, safe='')}"
-        query = {"stat": "false", "verification": "false", "files": "false"}
-        answer = self._json("GET", path, f"read the commit {sha} of {owner}/{name}", query=query, about=f"commit {sha}")
-        return str(answer["commit"]["message"])
+        return str(self.commit(owner, name, sha)["commit"]["message"])
 
     def last_commit(self, owner: str, name: str, branch: str, path: str) -> dict[str, Any] | None:
         """The last commit of the branch that changed the file: sha, commit.message. None when there is none."""
@@ -288,6 +298,16 @@ class Gitea:
         what = f"list the runs of {owner}/{name}"
         answer = self._json("GET", path, what, query={**query, "limit": _PAGE}, about=_of(owner, name))
         return list(answer.get("workflow_runs") or [])
+
+    def run(self, owner: str, name: str, run_id: int) -> dict[str, Any]:
+        """One run: id, run_number, run_attempt, html_url, path, head_sha, status, conclusion."""
+        path = f"{_repo(owner, name)}/actions/runs/{run_id}"
+        return dict(self._json("GET", path, f"read the run {run_id}", about=f"the run {run_id}"))
+
+    def rerun(self, owner: str, name: str, run_id: int) -> None:
+        """Run the failed jobs of a run again, and those that wait for them."""
+        path = f"{_repo(owner, name)}/actions/runs/{run_id}/rerun-failed-jobs"
+        self._send("POST", path, f"run the failed jobs of run {run_id} again", about=f"the run {run_id}")
 
     def run_jobs(self, owner: str, name: str, run_id: int) -> list[dict[str, Any]]:
         """The jobs of a run: id, name, status, conclusion, labels."""

@@ -22,8 +22,10 @@ func main() {
 		answerAll(replicas)
 	case "templates":
 		answerAll(templates)
+	case "trees":
+		answerAll(tree)
 	default:
-		fmt.Fprintln(os.Stderr, "usage: oracle verdicts|replicas|templates < cases > answers")
+		fmt.Fprintln(os.Stderr, "usage: oracle verdicts|replicas|templates|trees < cases > answers")
 		os.Exit(2)
 	}
 }

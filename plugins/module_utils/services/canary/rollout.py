@@ -35,18 +35,26 @@ _ATTEMPTS = 5
 
 class RolloutDriver:
     """Drives one Rollout. ``container``: whose image is released (default: the only one, or the one named like the
-    Rollout). ``service``: the common Service (default: the one named like the Rollout, if there is one)."""
+    Rollout). ``service``: the common Service (default: the one named like the Rollout, if there is one).
+    ``failures_in_a_row``: our own limit for the controller's analyses, 0 for none."""
 
     name = "rollout"
 
     def __init__(
-        self, session: Session, namespace: str, name: str, container: str | None = None, service: str | None = None
+        self,
+        session: Session,
+        namespace: str,
+        name: str,
+        container: str | None = None,
+        service: str | None = None,
+        failures_in_a_row: int = 0,
     ) -> None:
         self._session = session
         self._namespace = namespace
         self._name = name
         self._container = container
         self._service = service
+        self._failures_in_a_row = failures_in_a_row
         self._rollout: dict[str, Any] = {}
         self._follower = Follower(name)
         self._hash = self._hash_before = self._image = ""
@@ -106,6 +114,14 @@ class RolloutDriver:
         except (StepError, ReplicaError) as error:
             raise AirgapError(f"{self._title}: {error}.") from error
 
+    def _refuse_falling(self, planned: Sequence[Planned]) -> None:
+        before = 0
+        for step, _counts in planned:
+            if step.weight < before:
+                where = f"spec.strategy.canary.steps[{step.index}]"
+                raise AirgapError(f"{self._title}: {where}: setWeight goes down from {before} to {step.weight}.")
+            before = step.weight
+
     def _find_container(self, rollout: Mapping[str, Any]) -> dict[str, Any]:
         containers: list[dict[str, Any]] = rollout["spec"]["template"]["spec"]["containers"]
         wanted = self._container or (containers[0]["name"] if len(containers) == 1 else self._name)
@@ -131,13 +147,15 @@ class RolloutDriver:
         """See `Driver`. Every template of inline and background analyses is read and checked."""
         if self._rollout["spec"].get("paused"):
             raise AirgapError(f"{self._title} was paused by hand. Set spec.paused to false first.")
-        self._plan(self._rollout)
+        self._refuse_falling(self._plan(self._rollout))
         canary = self._rollout["spec"]["strategy"]["canary"] or {}
-        analyses = [step["analysis"] for step in canary.get("steps") or () if step.get("analysis")]
-        if canary.get("analysis"):
+        analyses = [step["analysis"] for step in canary.get("steps") or () if step.get("analysis") is not None]
+        if canary.get("analysis") is not None:
             analyses.append(canary["analysis"])
         hashes = {"Latest": situation.hash or "latest", "Stable": situation.stable_hash or "stable"}
         for analysis in analyses:
+            if not analysis.get("templates"):
+                raise AirgapError(f"{self._title} has an analysis without templates; its run would be an error.")
             try:
                 lint_analysis(self._session, self._namespace, analysis, hashes)
             except KubeError:
@@ -161,7 +179,7 @@ class RolloutDriver:
 
     def follow(self, target: str, revision: str, image: str) -> None:
         """See `Driver`."""
-        self._follower = Follower(self._name, target, revision)
+        self._follower = Follower(self._name, target, revision, self._failures_in_a_row)
         self._hash, self._hash_before, self._image = target, read_rollout(self._rollout).hash, image
 
     def see(self, observation: Observation) -> list[Entry]:
