@@ -4,10 +4,10 @@
 
 """Random cases for the parity commands; the same cases for the same seed.
 
-Usage: ``cases.py conditions|runs|replicas|trees|reachability N SEED`` writes N cases as JSON lines. Conditions and
-runs are cases of ``verdicts.py``: one measurement with a condition from the whole grammar, or whole runs with plain
-conditions. Replicas are cases of ``replicas.py``, trees of ``trees.py`` (made in ``objects.py``), and those of
-``reachability.py`` come from ``policies.py``. Most of the first three make sense, and some are wrong in one place: what
+Usage: ``cases.py KIND N SEED`` writes N cases of a kind as JSON lines. Conditions and runs are cases of
+``verdicts.py``: one measurement with a condition from the whole grammar, or whole runs with plain conditions. Templates
+are cases of ``templates.py``, replicas of ``replicas.py``, trees of ``trees.py`` (made in ``objects.py``), and those of
+``reachability.py`` come from ``policies.py``. Most of the first four make sense, and some are wrong in one place: what
 Argo refuses counts too.
 """
 
@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from objects import trees
 from policies import reachability
@@ -399,17 +399,34 @@ def conditions(random: Random) -> Iterator[Case]:
 
 # --- runs ---------------------------------------------------------------------------------------------------------
 
-CONDITIONS = (
-    *("result[0] >= 0.95", "len(result) == 0 || result[0] >= 0.95", "result > 0.9", "result[0] > 1", "result[0] < 0.5"),
-    *("isNaN(result[0])", "result < 0.5", "true", "result <", ""),
+
+class Shape(NamedTuple):
+    """Conditions and results that go together, a pair of each kind of condition that leaves something open, too."""
+
+    conditions: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...]
+    results: tuple[Case, ...]
+    good: Case
+
+
+VECTORS = Shape(
+    conditions=(
+        *("result[0] >= 0.95", "len(result) == 0 || result[0] >= 0.95", "result[0] > 1", "result[0] < 0.5"),
+        *("isNaN(result[0])", "len(result) > 0 && !isNaN(result[0]) && result[0] >= 0.95", "all(result, {# > 0.5})"),
+    ),
+    pairs=(("result[0] >= 0.95", "result[0] < 0.5"), ("result[0] > 0.9", "len(result) > 1 || isNaN(result[0])")),
+    results=tuple({"value": vector} for vector in ([0.99], [0.96], [0.9], [0.3], [], ["NaN"], [2, 3])),
+    good={"value": [0.99]},
 )
-GOOD: Case = {"value": [0.99]}
-RESULTS: tuple[Case, ...] = (
-    *({"value": vector} for vector in ([0.99], [0.96], [0.9], [0.3], [], ["NaN"], [2, 3])),
-    *({"value": scalar} for scalar in (0.99, 0.3)),
-    {"error": "timeout"},
-    {"error": "timeout"},
+SCALARS = Shape(
+    conditions=("result > 0.9", "result < 0.5", "result >= 0.95", "!isNaN(result)", "isInf(result) || result > 1"),
+    pairs=(("result >= 0.95", "result < 0.5"), ("result > 0.9", "isNaN(result)")),
+    results=tuple({"value": scalar} for scalar in (0.99, 0.96, 0.9, 0.3, "NaN", "+Inf")),
+    good={"value": 0.99},
 )
+# What fits no result, or every one.
+ANYWAY = ("true", "false", "result <", "")
+FAILURE: Case = {"error": "timeout"}
 # Values that Argo refuses, or understands in a way of its own.
 ODD: dict[str, tuple[Any, ...]] = {
     "name": ("m1", "m2", "m10", "err"),
@@ -426,51 +443,204 @@ DRY_RUN = (*("m", "m1", "^m1$", "m[12]", "m1|m2", ".*", "x?", "\\d") * 2, "m2", 
 
 
 def runs(random: Random) -> Iterator[Case]:
-    """Runs of one to four metrics with their scripted results."""
+    """Runs of one to five metrics with their scripted results."""
     while True:
-        metrics = [_metric(random, f"m{number + 1}") for number in range(random.choice((1, 1, 2, 2, 3, 4)))]
+        shapes = [random.choice((VECTORS, VECTORS, SCALARS)) for _number in range(random.choice((1, 1, 2, 2, 3, 4, 5)))]
+        metrics = [_metric(random, f"m{number}", shape) for number, shape in enumerate(shapes, 1)]
+        results = {metric["name"]: _results(random, shape) for metric, shape in zip(metrics, shapes, strict=True)}
         if random.random() < 0.01:
             metrics = []
-        case: Case = {"metrics": metrics, "results": {metric["name"]: _results(random) for metric in metrics}}
-        if random.random() < 0.3:
+        case: Case = {"metrics": metrics, "results": results}
+        if random.random() < 0.35:
             case["dryRun"] = random.choices(DRY_RUN, k=random.choice((1, 1, 2)))
         yield case
 
 
-def _metric(random: Random, name: str) -> Case:
-    """A metric that Argo takes, with some of the fields; one in ten has an odd field."""
+def _metric(random: Random, name: str, shape: Shape) -> Case:
+    """A metric that Argo takes, with some of the fields; one in twelve has an odd field."""
     count = random.choice((1, 2, 3, 4, 5, 5, 6, 8, 12)) if random.random() < 0.8 else None
     most = count or 4
-    failures = random.randint(0, min(3, most))
-    successes = random.randint(0, min(4, most - failures))
-    if successes and random.random() < 0.1:
+    successes = random.randint(1, min(4, most)) if random.random() < 0.45 else 0
+    failures = random.randint(0, min(3, most - successes))
+    if successes and random.random() < 0.25:
         failures = -1  # no limit: a row of successes ends it
     # Without a count an interval makes a run that may never end; each costs as much as a hundred others.
     interval_share = 0.15 if count is None else 0.5 if count == 1 else 1.0
+    success, failure = _conditions(random, shape)
     fields: dict[str, tuple[float, Any]] = {
-        "interval": (interval_share, random.choice(("1s", "3s", "5s", "7s", "10s", "20s"))),
+        "interval": (interval_share, random.choice(("1s", "3s", "5s", "7s", "10s", "20s", "1m"))),
         "count": (1.0 if count else 0.0, count),
-        "initialDelay": (0.3, random.choice(("0s", "1s", "5s", "10s", "17s"))),
-        "failureLimit": (1.0 if failures < 0 else 0.6, failures),
-        "inconclusiveLimit": (0.35, random.randint(0, min(2, most))),
+        "initialDelay": (0.35, random.choice(("0s", "1s", "5s", "10s", "17s", "1m"))),
+        "failureLimit": (1.0 if failures < 0 else 0.7, failures),
+        "inconclusiveLimit": (0.5, random.randint(0, min(3, most))),
         "consecutiveErrorLimit": (0.4, random.choice((0, 1, 2, 4))),
-        "consecutiveSuccessLimit": (1.0 if failures < 0 else 0.4, successes),
-        "successCondition": (0.9, random.choice(CONDITIONS)),
-        "failureCondition": (0.4, random.choice(CONDITIONS)),
+        "consecutiveSuccessLimit": (1.0 if successes else 0.1, successes),
+        "successCondition": (1.0 if success else 0.1, success),
+        "failureCondition": (1.0 if failure else 0.1, failure),
     }
     metric = {"name": name, **{field: value for field, (share, value) in fields.items() if random.random() < share}}
-    if random.random() < 0.1:
+    if random.random() < 0.08:
         field = random.choice(list(ODD))
         metric[field] = random.choice(ODD[field])
     return metric
 
 
-def _results(random: Random) -> list[Case]:
+def _conditions(random: Random, shape: Shape) -> tuple[str, str]:
+    """Of success and of failure, either may be empty. Some are of the other shape, or of none."""
+    conditions = shape.conditions if random.random() < 0.95 else (*VECTORS.conditions, *SCALARS.conditions, *ANYWAY)
+    any_of = random.choice
+    return weighted(
+        random,
+        (40, lambda: (any_of(conditions), "")),
+        (15, lambda: ("", any_of(conditions))),
+        (25, lambda: any_of(shape.pairs)),
+        (15, lambda: (any_of(conditions), any_of(conditions))),
+        (5, lambda: (any_of(ANYWAY), any_of(ANYWAY))),
+    )()
+
+
+def _results(random: Random, shape: Shape) -> list[Case]:
     """What is measured: anything, or good results with something else between them."""
-    results = random.choices(RESULTS, k=random.randint(1, 12))
-    if random.random() < 0.5:
-        return results
-    return [GOOD if random.random() < 0.7 else result for result in results]
+    other = random.choice(SCALARS.results if shape is VECTORS else VECTORS.results)
+    choices = ((8, lambda: random.choice(shape.results)), (2, lambda: FAILURE), (0.2, lambda: other))
+    results = [weighted(random, *choices)() for _result in range(random.randint(1, 14))]
+    good = random.choice((0.0, 0.0, 0.4, 0.7, 0.9))
+    return [shape.good if random.random() < good else result for result in results]
+
+
+# --- templates ----------------------------------------------------------------------------------------------------
+
+ROLLOUT: Case = {
+    "apiVersion": "argoproj.io/v1alpha1",
+    "kind": "Rollout",
+    "metadata": {
+        "name": "api",
+        "namespace": "lumen",
+        "uid": "0f1e",
+        "labels": {"app": "api", "example.com/team": "a b"},
+        "annotations": {"rollout.argoproj.io/revision": "7", "Note": 'say "a"\n\tb'},
+    },
+    "spec": {
+        "replicas": 3,
+        "progressDeadlineSeconds": 1000000,
+        "minReadySeconds": 1234567,
+        "paused": True,
+        "template": {"spec": {"containers": [{"name": "api", "image": "registry/api:v1"}]}},
+        "strategy": {"canary": {"maxSurge": "25%", "steps": [{"setWeight": 20}, {"pause": {"duration": "1h"}}]}},
+    },
+    "status": {"pauseConditions": [{"reason": "BlueGreenPause", "startTime": None}]},
+}
+PATHS = (
+    *("metadata.name", "metadata.namespace", "metadata.uid", "metadata.labels", "metadata.annotations"),
+    *("metadata.labels['app']", "metadata.labels['example.com/team']", "metadata.labels['none']"),
+    *("metadata.annotations['Note']", "metadata.annotations['rollout.argoproj.io/revision']"),
+    *("spec.replicas", "spec.progressDeadlineSeconds", "spec.minReadySeconds", "spec.paused"),
+    *(
+        "spec.template.spec.containers[0].image",
+        "spec.template.spec.containers.0.name",
+        "spec.strategy.canary.maxSurge",
+    ),
+    *("spec.strategy.canary.steps[0].setWeight", "spec.strategy.canary.steps[1].pause.duration"),
+    *("status.pauseConditions[0].reason", "metadata.annotations['X/y']"),
+)
+WRONG_PATHS = (
+    *("metadata.labels['a b']", "metadata.labels['']", "metadata.labels.app", "metadata.name['x']", "metadata.labels["),
+    *("metadata.labels['X/y']", "metadata.generation", "metadata", "spec.nothing", "spec.replicas.more"),
+    *("spec.strategy.canary.steps[9].setWeight", "spec.strategy.canary.steps[x]", "spec.strategy.canary.steps[+1]"),
+    *("spec.template", "status..[0]", ".", "status.pauseConditions[0].startTime", "status.pauseConditions[0]"),
+)
+ARG_NAMES = ("a", "b", "app", "min-rate")
+ARG_VALUES = (
+    *(
+        "",
+        "1",
+        "0.95",
+        "true",
+        "lumen api",
+        'say "x"',
+        "back\\slash",
+        "tab\tline\nend",
+        "<&>",
+        "\u00e9\u20ac\U0001f600",
+    ),
+    *("\u2028", "\u200b", "\x01", "\x07", "\x7f", "{{args.a}}", "{{", "}}", "\\n", "'"),
+)
+TEXTS = (
+    *(
+        "result[0] > {{args.a}}",
+        "{{ args.b }}",
+        "{{args.app}}{{args.a}}",
+        "x {{  args.min-rate  }} y",
+        "plain",
+        "",
+        "}}",
+    ),
+    *("{{args.a}}", "{{args.b}}", "{{args.a", "{{args.nope}}", "{{\nargs.a}}", "{{{args.a}}}", "{{args.a}}}}", "{{}}"),
+    *("{{\u00a0args.a}}", '"{{args.a}}"', "<{{args.b}}>&", "{{inputs.a}}"),
+)
+
+
+def templates(random: Random) -> Iterator[Case]:
+    """Templates of a Rollout's analysis with their arguments; most fit together."""
+    while True:
+        names = iter(random.sample(("m1", "m2", "m3", "m4", "m5", "m6"), 6))
+        specs = [_template(random, names) for _number in range(random.choice((1, 1, 2, 2, 3)))]
+        cluster = [random.random() < 0.35 for _spec in specs]
+        # Argo forgets a field it could not read when it reads another one after it.
+        with_field = random.choice(ARG_NAMES) if random.random() < 0.6 else ""
+        yield {
+            "templates": [spec for spec, of_cluster in zip(specs, cluster, strict=True) if not of_cluster],
+            "clusterTemplates": [spec for spec, of_cluster in zip(specs, cluster, strict=True) if of_cluster],
+            "args": [
+                _supplied(random, name, field=name == with_field)
+                for name in random.sample((*ARG_NAMES, "extra"), weighted(random, (8, 5), (1, 4), (1, 3)))
+            ],
+            "dryRun": _rules(random, 0.2),
+            "measurementRetention": _rules(random, 0.1),
+            "rollout": ROLLOUT,
+            "stable": "b67698557",
+            "latest": "64bdf7c984",
+        }
+
+
+def _template(random: Random, names: Iterator[str]) -> Case:
+    metrics: list[Case] = []
+    for _number in range(random.choice((0, 1, 1, 1, 2, 2))):
+        metric: Case = {"name": next(names) if random.random() < 0.97 else "m1"}
+        for field in ("successCondition", "failureCondition"):
+            if random.random() < 0.6:
+                metric[field] = random.choice(TEXTS if random.random() < 0.15 else TEXTS[:7])
+        if random.random() < 0.2:
+            metric["count"] = random.choice((1, "1", "{{args.a}}", "{{args.b}}", 0))
+        if random.random() < 0.2:
+            metric["failureLimit"] = random.choice((0, "{{args.a}}", "1"))
+        metrics.append(metric)
+    args = [{"name": name, "value": _declared(random)} for name in ARG_NAMES if random.random() < 0.85]
+    template: Case = {"metrics": metrics, "args": [{k: v for k, v in arg.items() if v is not None} for arg in args]}
+    for kind in ("dryRun", "measurementRetention"):
+        template[kind] = _rules(random, 0.1)
+    return template
+
+
+def _declared(random: Random) -> str | None:
+    """Few values, so that templates agree about some of them."""
+    return weighted(random, (5, None), (4, "1"), (0.1, "2"))
+
+
+def _supplied(random: Random, name: str, field: bool) -> Case:
+    if field:
+        return {
+            "name": name,
+            "valueFrom": {"fieldRef": {"fieldPath": random.choice(PATHS if random.random() < 0.8 else WRONG_PATHS)}},
+        }
+    if random.random() < 0.3:
+        return {"name": name, "valueFrom": {"podTemplateHashValue": random.choice(("Latest", "Stable"))}}
+    return {"name": name, "value": random.choice(ARG_VALUES)}
+
+
+def _rules(random: Random, share: float) -> list[Case]:
+    names = random.choices(DRY_RUN, k=random.choice((1, 1, 2))) if random.random() < share else []
+    return [{"metricName": name} for name in names]
 
 
 # --- replicas -----------------------------------------------------------------------------------------------------
@@ -514,6 +684,7 @@ def _scale(random: Random, most: int) -> Case:
 KINDS: dict[str, Callable[[Random], Iterator[Case]]] = {
     "conditions": conditions,
     "runs": runs,
+    "templates": templates,
     "replicas": replicas,
     "trees": trees,
     "reachability": reachability,

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Instant queries to Prometheus, through the API server's service proxy or a URL of its own."""
+"""Queries to Prometheus, of an instant or a range, through the API server's service proxy or a URL of its own."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import missing_required_lib
 
+from ..engines.analysis.window import Window
 from ..errors import AirgapError
 from .http import machine_cas, reason
 from .kube.errors import KubeError
@@ -31,6 +32,7 @@ except ImportError:
     REQUESTS_IMPORT_ERROR = traceback.format_exc()
 
 _PATH = "/api/v1/query"
+_RANGE_PATH = "/api/v1/query_range"
 #: How much of an answer that makes no sense is repeated in a message.
 _HEAD = 200
 _PIECE = 64 * 1024
@@ -226,13 +228,17 @@ class Prometheus:
         """What it has warned of so far, each text once."""
         return list(self._warnings)
 
-    def query(self, expression: str) -> list[float] | float:
-        """The value now, as Argo reads it (metricproviders/prometheus of Argo Rollouts 1.8).
+    def query(self, expression: str, window: Window | None = None) -> list[float] | float:
+        """The value now, or the values of a window, as Argo reads it (metricproviders/prometheus of Argo Rollouts 1.8).
 
         A vector is a list of its values in its order, a scalar a float, and a matrix a list of all its samples. A
         sample that is a native histogram is 0 in a vector, and is left out of a matrix. Raises PrometheusError.
         """
-        body = self._transport.get(_PATH, {"query": expression})
+        if window is None:
+            body = self._transport.get(_PATH, {"query": expression})
+        else:
+            limits = {name: f"{seconds:.3f}" for name, seconds in window._asdict().items()}
+            body = self._transport.get(_RANGE_PATH, {"query": expression, **limits})
         try:
             answer = json.loads(body)
             if answer["status"] != "success":

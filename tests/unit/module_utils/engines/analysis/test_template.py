@@ -170,7 +170,10 @@ def test_no_metrics_and_duplicates() -> None:
         ({"provider": {"plugin": {"a/b": {}}}}, "provider plugin a/b is not supported"),
         ({"provider": {"web": {}, "prometheus": {"query": "up"}}}, "multiple providers"),
         ({"provider": {"prometheus": {"query": " "}}}, "query is empty"),
-        ({"provider": {"prometheus": {"query": "up", "rangeQuery": {"start": "now()"}}}}, "rangeQuery"),
+        (
+            {"provider": {"prometheus": {"query": "up", "rangeQuery": {"start": "now()"}}}},
+            "rangeQuery.end must be a string",
+        ),
     ],
 )
 def test_refused_before_anything_is_measured(fields: dict[str, Any], reason: str) -> None:
