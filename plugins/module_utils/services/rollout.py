@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Callable, NamedTuple, Protocol
+from typing import Any, Callable, NamedTuple
 
 from ..adapters.kube.kinds import ANALYSIS_RUN, EXPERIMENT, POD, REPLICA_SET, ROLLOUT, Kind
 from ..adapters.kube.session import Conflict, Forbidden, KubeError, NotFound, Session
@@ -25,6 +25,7 @@ from ..engines.canary.tree import Parts, describe, render
 from ..engines.canary.verbs import Patch, VerbError
 from ..errors import AirgapError
 from ..times import Clock
+from .live import Output, Watching
 
 _TICK = 1.0
 _ATTEMPTS = 5
@@ -32,29 +33,6 @@ _OBSERVE_SECONDS = 60.0
 """How long the controller may take to look at a change before a verb: half a minute of silence is normal."""
 
 Object = Mapping[str, Any]
-
-
-class Output(Protocol):
-    """Where progress goes, and who says when nobody listens any more."""
-
-    def line(self, text: str) -> None:
-        """Print one line."""
-
-    def check(self) -> None:
-        """Raise when this run has to stop without touching anything more."""
-
-
-class Watching(Protocol):
-    """A `Watcher`."""
-
-    def start(self) -> None:
-        """Begin with all existing objects."""
-
-    def stop(self) -> None:
-        """End."""
-
-    def next(self, timeout: float) -> Observation | None:
-        """The next observation, or None after ``timeout`` seconds."""
 
 
 @dataclass(frozen=True)
