@@ -199,6 +199,7 @@ def test_written_or_not_before_the_api_server_went_away() -> None:
 
 def test_not_written_before_the_api_server_went_away() -> None:
     here = Site(FakeSession(scripted(NAME)), FakeClock())
+    here.session.fail_next("get", Unreachable("no answer"), times=2)
     here.session.fail_next("patch", Unreachable("no answer"), times=3)
     assert here.act("promote")[0].changed is True
     assert here.session.get(ROLLOUT, NAME, NAMESPACE)["status"].get("pauseConditions") is None
@@ -464,6 +465,23 @@ def test_fifty_over_one_shared_watch_without_losing_an_event() -> None:
         ]
         assert [line for line in mine if "check" in line] == [f"  check {n}/3 m 1 ✔" for n in (1, 2, 3)]
         assert mine[-2:] == ["promoted: new is stable", "is Healthy"]
+
+
+def test_all_that_the_watch_has_missed_is_looked_at() -> None:
+    here, names = fleet(4)
+
+    class Deaf(FakeWatcher):
+        """Delivers nothing."""
+
+        def next(self, timeout: float) -> Any:
+            here.clock.sleep(timeout)
+
+    for name in names:
+        here.clock.at(3, partial(healthy, here, name))
+    here.rollouts.wait(Wanted(frozenset({"promoted"})), 20.0, lambda wanted: Deaf(here.session, wanted, here.clock))
+    assert [line for line in here.out.lines if line.endswith("is Healthy")] == [
+        f"[{name}] is Healthy" for name in names
+    ]
 
 
 def test_one_of_many_is_late() -> None:
