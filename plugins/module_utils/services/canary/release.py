@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, NamedTuple, Protocol
+from typing import Any, Callable, NamedTuple
 
 from ...adapters.kube.errors import Forbidden, KubeError, Unreachable
 from ...adapters.kube.watcher import Observation, Subscription
@@ -26,6 +26,7 @@ from ...engines.canary.steps import after_verdict
 from ...errors import AirgapError
 from ...times import Clock, rfc3339
 from ..analysis import Check, GateResult, GateSpec, run_gate
+from ..live import Output, Watching
 from ..release_record import FAILED, PROMOTED, ROLLED_BACK, LeaseLost, Record
 from .driver import Deleted, Driver, Expected, NotOurs, Situation, Verification
 
@@ -49,29 +50,6 @@ _INCONCLUSIVE = "Inconclusive"
 
 # What reading, judging and changing may raise: an object of an unexpected shape must not end a release half-way.
 _ERRORS = (AirgapError, AttributeError, LookupError, TypeError, ValueError)
-
-
-class Output(Protocol):
-    """Where progress goes, and who says when nobody listens any more."""
-
-    def line(self, text: str) -> None:
-        """Print one line."""
-
-    def check(self) -> None:
-        """Raise when this run has to stop without touching anything more."""
-
-
-class Watching(Protocol):
-    """A `Watcher`."""
-
-    def start(self) -> None:
-        """Begin with all existing objects."""
-
-    def stop(self) -> None:
-        """End."""
-
-    def next(self, timeout: float) -> Observation | None:
-        """The next observation, or None after ``timeout`` seconds."""
 
 
 @dataclass(frozen=True)
