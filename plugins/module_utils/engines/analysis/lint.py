@@ -407,7 +407,7 @@ class _Metric:
             yield self.find("count-without-interval", ERROR, "interval", reason, right)
         elif interval and not self.data.get("count") and not self.context.endless:
             reason = "an interval without a count runs for ever: Argo takes that in the background alone"
-            severity = ERROR if self.context.callers else WARNING
+            severity = ERROR if self.context.callers or self.context.complete else WARNING
             yield self.find("interval-without-count", severity, "count", reason, self.edit("count", _DEFAULT_COUNT))
 
     @property
@@ -434,14 +434,18 @@ class _Metric:
             yield self.find("limit-never-trips", ERROR, "failureLimit", reason, *edits)
         elif checks < max(failures or 0, 0) + in_a_row:
             reason = f"count {checks} is less than failureLimit + consecutiveSuccessLimit: Argo refuses the template"
+            if not self.limits["count"]:
+                reason = f"{in_a_row} successes in a row are asked for, and without a count there is one measurement"
             yield self.find(
                 "count-too-small", ERROR, "count", reason, self.edit("count", max(failures or 0, 0) + in_a_row)
             )
         inconclusive = self.limits["inconclusiveLimit"] or 0
         if inconclusive >= checks and inconclusive:
             reason = f"inconclusiveLimit {inconclusive} can never trip: there are only {checks} measurements"
-            severity = ERROR if inconclusive > checks else WARNING  # Argo refuses the one, and not the other
-            right = self.edit("inconclusiveLimit", max(0, checks - 1))
+            # Argo refuses the one, and not the other.
+            severity = ERROR if self.limits["count"] and inconclusive > checks else WARNING
+            possible = all(self.data.get(name) for name in _CONDITIONS)
+            right = self.edit("inconclusiveLimit", max(0, checks - 1) if possible else None)
             yield self.find("limit-never-trips", severity, "inconclusiveLimit", reason, right)
         elif inconclusive and not all(self.data.get(name) for name in _CONDITIONS):
             reason = (

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -18,6 +19,11 @@ from ansible_collections.lumen.airgap.plugins.module_utils.engines.analysis.find
     apply,
 )
 from ansible_collections.lumen.airgap.plugins.module_utils.engines.analysis.lint import Context, lint_template
+from ansible_collections.lumen.airgap.plugins.module_utils.engines.analysis.template import (
+    TemplateError,
+    merge_args,
+    read_spec,
+)
 
 CANARY = '{pod_template_hash="{{args.canary-hash}}"}'
 ONE_RATE = f"sum(rate(ok{CANARY}[2m]))"
@@ -355,6 +361,85 @@ def test_our_extensions_say_what_a_condition_need_not() -> None:
     assert lint_template(sound(successCondition=bare), Context(extensions={"on_nan": "fail"})) == []
     row = sound(name="3 failures in a row", failureLimit=3, consecutive_failure_limit=3)
     assert lint_template(row) == []
+
+
+QUERIES = (
+    *("up", "scalar(up)", RATIO, "1", "vector(1)", "a / 0", "sum(a", "rate(a[30s])", "rate(a[{{args.w}}])", '"x"', ""),
+    *("max_over_time(rate(a[1m])[10m:30s])", "histogram_quantile(0.9, rate(a[5m]))", "scalar(a / b)", "a / (b > 0)"),
+)
+CONDITIONS = (
+    *("", "len(result) == 0 || result[0] >= 0.95", "result >= 0.95", "default(result, 1.0) >= 0.95", "result[0]"),
+    *(
+        "result[0] >= {{args.n}}",
+        "all(result, # > 1)",
+        "true",
+        "isNaN(result) || result < 1",
+        "result[1] > 2",
+        "1 / 0 > 1",
+    ),
+    *(
+        "result[0] / 0 > 1",
+        "x",
+        "{{args.w}}",
+        "any(result, isNaN(#)) || result[0] < 1",
+        "result[0] > {{n}}",
+        "'a' == 'a'",
+    ),
+)
+FIELDS: dict[str, tuple[Any, ...]] = {
+    "interval": (None, "1m", "5s", "", "x", 5),
+    "initialDelay": (None, "0s", "2m", "10m", "x", "{{args.w}}"),
+    "count": (None, 0, 1, 3, 5, "5", "x", -1, "{{args.n}}"),
+    "failureLimit": (None, 0, 1, 3, 5, 7, -1, "x", "{{args.n}}"),
+    "inconclusiveLimit": (None, None, 0, 2, 5, 9),
+    "consecutiveErrorLimit": (None, 4, 100),
+    "consecutiveSuccessLimit": (None, None, 0, 2, 5),
+    "successCondition": CONDITIONS,
+    "failureCondition": CONDITIONS,
+}
+ARGS = [{"name": "canary-hash", "value": "x"}, {"name": "w", "value": "30s"}, {"name": "n", "value": "2"}]
+
+
+def any_template(chance: random.Random) -> Document:
+    fields = {name: chance.choice(values) for name, values in FIELDS.items()}
+    metric = {"name": "m", **{name: value for name, value in fields.items() if value is not None}}
+    provider = {"prometheus": {"query": chance.choice(QUERIES)}}
+    return document({**metric, "provider": provider}, args=ARGS)
+
+
+def test_every_correction_makes_its_finding_go_away_and_the_last_leaves_what_only_a_person_can_know() -> None:
+    chance = random.Random(20)
+    for _case in range(150):
+        template = any_template(chance)
+        for _round in range(30):
+            mended = [finding for finding in lint_template(template) if finding.edits]
+            if not mended:
+                break
+            (template,) = apply([template], mended[0].edits)
+        assert mended == [], template.body["spec"]
+        left = {finding.rule for finding in lint_template(template)}
+        assert left <= {"invalid-query", "invalid"}, template.body["spec"]
+
+
+def refusal(spec: dict[str, Any]) -> str:
+    """Why a gate would not run a template; empty when it would."""
+    try:
+        read_spec(spec, merge_args(spec["args"], {}, None))
+    except TemplateError as problem:
+        return str(problem)
+    return ""
+
+
+def test_what_a_gate_refuses_is_an_error_of_the_lint() -> None:
+    chance = random.Random(21)
+    refused = 0
+    for _case in range(300):
+        template = any_template(chance)
+        errors = [finding for finding in lint_template(template, Context(complete=True)) if finding.severity == ERROR]
+        reason = refusal(template.body["spec"])
+        refused += bool(reason)
+        assert errors or not reason, template.body["spec"]
+    assert refused > 100
 
 
 @pytest.mark.parametrize("text", ["3 consecutive", "three failures in a row", "3 раза подряд", "back-to-back"])
