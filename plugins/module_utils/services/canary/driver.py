@@ -93,9 +93,11 @@ class Driver(Protocol):
     def inspect(self) -> Situation:
         """Read the app; refuse what is no app for a canary. Writes nothing."""
 
-    def lint(self, situation: Situation) -> Sequence[Finding]:
-        """Refuse what could not be released as it is now, analyses included, before anything is changed. Returned is
-        what is odd, and no reason to refuse."""
+    def lint(self, situation: Situation) -> Sequence[Finding | str]:
+        """Refuse what could not be released as it is now, analyses included, before anything is changed.
+
+        Returns what somebody should know who releases it all the same: findings, or sentences.
+        """
 
     def subscriptions(self) -> list[Subscription]:
         """What to watch. After ``inspect``."""

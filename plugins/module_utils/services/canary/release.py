@@ -260,9 +260,10 @@ class Release:
             self._gate.load({"Latest": latest, "Stable": stable})
         return situation
 
-    def _warn(self, warning: Finding) -> None:
+    def _warn(self, warning: Finding | str) -> None:
         self._say(f"warning: {warning}")
-        self._lint.append(warning.as_dict())
+        if isinstance(warning, Finding):
+            self._lint.append(warning.as_dict())
 
     def _inspect(self) -> Situation:
         end = self._clock.monotonic() + _OBSERVE_SECONDS
