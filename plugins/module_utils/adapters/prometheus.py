@@ -13,7 +13,7 @@ import re
 import time
 import traceback
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Callable, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import missing_required_lib
@@ -33,6 +33,7 @@ except ImportError:
 
 _PATH = "/api/v1/query"
 _RANGE_PATH = "/api/v1/query_range"
+_T = TypeVar("_T")
 #: How much of an answer that makes no sense is repeated in a message.
 _HEAD = 200
 _PIECE = 64 * 1024
@@ -235,15 +236,25 @@ class Prometheus:
         sample that is a native histogram is 0 in a vector, and is left out of a matrix. Raises PrometheusError.
         """
         if window is None:
-            body = self._transport.get(_PATH, {"query": expression})
-        else:
-            limits = {name: f"{seconds:.3f}" for name, seconds in window._asdict().items()}
-            body = self._transport.get(_RANGE_PATH, {"query": expression, **limits})
+            return self._asked(_PATH, {"query": expression}, _values)
+        limits = {name: f"{seconds:.3f}" for name, seconds in window._asdict().items()}
+        return self._asked(_RANGE_PATH, {"query": expression, **limits}, _values)
+
+    def query_range(self, expression: str, start: float, end: float, step: float) -> list[tuple[float, list[float]]]:
+        """What ``query`` would have answered from ``start`` to ``end`` (epoch seconds), every ``step`` seconds.
+
+        A time without any value is left out. A scalar is a list of one. Raises PrometheusError.
+        """
+        query = {"query": expression, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
+        return self._asked(_RANGE_PATH, query, _samples)
+
+    def _asked(self, path: str, query: Mapping[str, str], read: Callable[[str, Any], _T]) -> _T:
+        body = self._transport.get(path, query)
         try:
             answer = json.loads(body)
             if answer["status"] != "success":
                 raise _refused(self.name, answer)
-            value = _values(answer["data"]["resultType"], answer["data"]["result"])
+            value = read(answer["data"]["resultType"], answer["data"]["result"])
             self._warnings.update(dict.fromkeys(map(str, answer.get("warnings") or ())))
             return value
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
@@ -251,6 +262,16 @@ class Prometheus:
             raise PrometheusError(
                 f"Prometheus ({self.name}) gave an answer without values: {head}", "malformed"
             ) from error
+
+
+def _samples(kind: str, result: Any) -> list[tuple[float, list[float]]]:
+    if kind != "matrix":
+        raise PrometheusError(f"The query gives a {kind} over a range, and not a matrix", "malformed")
+    found: dict[float, list[float]] = {}
+    for series in result:
+        for at, value in series.get("values") or ():
+            found.setdefault(float(at), []).append(_number(value))
+    return sorted(found.items())
 
 
 def _values(kind: str, result: Any) -> list[float] | float:

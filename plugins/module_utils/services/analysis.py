@@ -395,14 +395,15 @@ def run_gate(
     return GateResult(
         phase=phase or gate.run.phase,
         message=message or gate.run.message,
-        metrics=[_metric_report(result) for result in gate.run.results.values()],
+        metrics=[metric_report(result) for result in gate.run.results.values()],
         measurements=[_measurement_report(name, measurement) for name, measurement in gate.order],
         started_at=rfc3339(started),
         finished_at=rfc3339(clock.time()),
     )
 
 
-def _metric_report(result: MetricResult) -> dict[str, Any]:
+def metric_report(result: MetricResult) -> dict[str, Any]:
+    """A metric as results show it: {name, phase, dry_run, count, successful, ...}."""
     return {name: getattr(result, name) for name in _REPORTED}
 
 

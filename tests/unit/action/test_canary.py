@@ -123,7 +123,9 @@ def test_check_mode_takes_no_lease_and_touches_nothing(monkeypatch: pytest.Monke
     site = Site(monkeypatch)
     result, lines = site.perform(check_mode=True, release={"id": "api-v1.1.0-1", "run": "a"})
     assert [planned["actual_weight"] for planned in result["planned"]] == [33, 33, 100]
-    assert lines == [
+    assert [found["rule"] for found in result["lint"]] == ["service-without-router"]
+    assert lines[0].startswith("00:00 warning: service-without-router: Rollout lumen/api, spec.strategy.canary.stable")
+    assert lines[1:] == [
         "setWeight 20 → 1 canary / 2 stable",
         "pause → 1 canary / 2 stable",
         "setWeight 100 → 2 canary / 0 stable",

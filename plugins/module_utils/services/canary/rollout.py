@@ -21,14 +21,16 @@ from ...adapters.kube.kinds import (
 )
 from ...adapters.kube.session import Conflict, Invalid, KubeError, NotFound, Session
 from ...adapters.kube.watcher import Observation, Subscription
+from ...engines.analysis.findings import Finding
+from ...engines.analysis.lint import DEFAULT_SCRAPE_INTERVAL
 from ...engines.canary.follow import PAUSE_STEP, SUPERSEDED, Change, Entry, Follower, State
 from ...engines.canary.objects import HASH_LABEL, TRACKING_ANNOTATION, RolloutView, read_rollout
 from ...engines.canary.replicas import DEFAULT_FENCEPOST, ReplicaError
 from ...engines.canary.steps import Planned, StepError, plan, read_steps
 from ...engines.workloads.problems import Problem
 from ...errors import AirgapError
+from ..lint import lint_release, refuse_errors
 from .driver import Deleted, Expected, NotOurs, Situation, Verification
-from .lint import lint_analysis
 
 _ATTEMPTS = 5
 
@@ -48,8 +50,10 @@ class RolloutDriver:
         container: str | None = None,
         service: str | None = None,
         failures_in_a_row: int = 0,
+        scrape_interval: float = DEFAULT_SCRAPE_INTERVAL,
     ) -> None:
         self._session = session
+        self._scrape_interval = scrape_interval
         self._namespace = namespace
         self._name = name
         self._container = container
@@ -114,14 +118,6 @@ class RolloutDriver:
         except (StepError, ReplicaError) as error:
             raise AirgapError(f"{self._title}: {error}.") from error
 
-    def _refuse_falling(self, planned: Sequence[Planned]) -> None:
-        before = 0
-        for step, _counts in planned:
-            if step.weight < before:
-                where = f"spec.strategy.canary.steps[{step.index}]"
-                raise AirgapError(f"{self._title}: {where}: setWeight goes down from {before} to {step.weight}.")
-            before = step.weight
-
     def _find_container(self, rollout: Mapping[str, Any]) -> dict[str, Any]:
         containers: list[dict[str, Any]] = rollout["spec"]["template"]["spec"]["containers"]
         wanted = self._container or (containers[0]["name"] if len(containers) == 1 else self._name)
@@ -143,25 +139,14 @@ class RolloutDriver:
                     return str(each.get("image", ""))
         raise AirgapError(f"{self._title}: the ReplicaSet of its stable hash {view.stable} is gone: no way back.")
 
-    def lint(self, situation: Situation) -> None:
+    def lint(self, situation: Situation) -> list[Finding]:
         """See `Driver`. Every template of inline and background analyses is read and checked."""
         if self._rollout["spec"].get("paused"):
             raise AirgapError(f"{self._title} was paused by hand. Set spec.paused to false first.")
-        self._refuse_falling(self._plan(self._rollout))
-        canary = self._rollout["spec"]["strategy"]["canary"] or {}
-        analyses = [step["analysis"] for step in canary.get("steps") or () if step.get("analysis") is not None]
-        if canary.get("analysis") is not None:
-            analyses.append(canary["analysis"])
-        hashes = {"Latest": situation.hash or "latest", "Stable": situation.stable_hash or "stable"}
-        for analysis in analyses:
-            if not analysis.get("templates"):
-                raise AirgapError(f"{self._title} has an analysis without templates; its run would be an error.")
-            try:
-                lint_analysis(self._session, self._namespace, analysis, hashes)
-            except KubeError:
-                raise
-            except AirgapError as error:
-                raise AirgapError(f"{self._title}: {error.message}", **error.details) from error
+        findings = lint_release(self._session, self._namespace, self._rollout, self._title, self._scrape_interval)
+        refuse_errors(findings)
+        self._plan(self._rollout)
+        return findings
 
     # -- following -----------------------------------------------------------------------------------------------
 
