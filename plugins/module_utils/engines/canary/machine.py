@@ -65,6 +65,8 @@ class Place:
     since: float = 0.0
     """When that step began, in epoch seconds."""
     aborted: bool = False
+    allowed: int = 0
+    """Number of the step (from 1) that somebody has let pass, whatever it waits for."""
     verdicts: Mapping[int, Verdict] = field(default_factory=dict)
     """Of the analyses that have ended, by step; ``BACKGROUND`` for the one beside the steps."""
 
@@ -100,6 +102,8 @@ def decide(course: Course, place: Place, pods: Pods, now: float) -> Action:
     failed = _failed(place, BACKGROUND)
     if failed and not pods.moved:
         return failed
+    if _inconclusive(place, BACKGROUND) and not pods.moved:
+        return Action(WAIT, reason="inconclusive")
     if place.index >= len(course.steps):
         return _promote(course, pods)
     step = course.steps[place.index]
@@ -114,15 +118,24 @@ def _step(course: Course, step: Step, place: Place, pods: Pods, now: float) -> A
         return Action(ADVANCE) if _there(course.goal(step.weight), pods) else Action(WAIT, reason="pods")
     if step.kind == PAUSE:
         over = step.duration is not None and now - place.since >= step.duration
-        return Action(ADVANCE) if over else Action(WAIT, reason="pause")
+        return Action(ADVANCE) if over or _let_pass(place) else Action(WAIT, reason="pause")
     if step.kind == ANALYSIS:
-        verdict = place.verdicts[place.index] if place.index in place.verdicts else None
+        verdict = place.verdicts.get(place.index)
         if verdict is None:
             return Action(MEASURE)
-        if after_verdict(verdict.phase) == "promote":
+        if after_verdict(verdict.phase) == "promote" or (verdict.phase == "Inconclusive" and _let_pass(place)):
             return Action(ADVANCE)
         return _failed(place, place.index) or Action(WAIT, reason="inconclusive")
     return Action(WAIT, reason=step.kind)
+
+
+def _let_pass(place: Place) -> bool:
+    return place.allowed == place.index + 1
+
+
+def _inconclusive(place: Place, index: int) -> bool:
+    """Whether an analysis waits for somebody, who has not let the step in progress pass yet."""
+    return index in place.verdicts and place.verdicts[index].phase == "Inconclusive" and not _let_pass(place)
 
 
 def _failed(place: Place, index: int) -> Action | None:

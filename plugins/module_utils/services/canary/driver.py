@@ -88,12 +88,17 @@ class Driver(Protocol):
 
     name: str
     """``rollout`` or ``deployment``."""
+    moves_pods: bool
+    """Whether nobody does the steps but ``work``."""
 
     def inspect(self) -> Situation:
         """Read the app; refuse what is no app for a canary. Writes nothing."""
 
-    def lint(self, situation: Situation) -> None:
-        """Refuse what could not be released as it is now, analyses included, before anything is changed."""
+    def lint(self, situation: Situation) -> Sequence[str]:
+        """Refuse what could not be released as it is now, analyses included, before anything is changed.
+
+        Returns what somebody should know who releases it all the same, in sentences.
+        """
 
     def subscriptions(self) -> list[Subscription]:
         """What to watch. After ``inspect``."""
@@ -107,6 +112,13 @@ class Driver(Protocol):
 
     def refresh(self, at: float) -> list[Entry]:
         """Read the app now instead of waiting for the watch; as ``see``."""
+
+    def work(self, at: float) -> list[Entry]:
+        """Do what is next, of a driver that ``moves_pods``, and tell what is new by it; ``at`` in epoch seconds. Called
+        while the release goes on and while it is taken back, always with its Lease held."""
+
+    def rest(self, at: float) -> float:
+        """Seconds until ``work`` has something to do even if nothing is seen."""
 
     def state(self) -> State:
         """Where the canary is, and what has to be decided."""

@@ -245,7 +245,8 @@ class Release:
                 f"The Argo CD Application {situation.kept_by} keeps {situation.image} as it stands in Git, so "
                 f"{self._options.image} cannot be set here. Change the image in Git, and release what comes of it."
             )
-        self._driver.lint(situation)
+        for warning in self._driver.lint(situation):
+            self._say(f"warning: {warning}")
         if self._gate is not None:
             latest, stable = situation.hash or "latest", situation.stable_hash or "stable"
             self._gate.load({"Latest": latest, "Stable": stable})
@@ -306,10 +307,17 @@ class Release:
     def _follow(self) -> _Verdict:
         self._restart_deadline()
         while True:
+            self._work()
             verdict = self._judge()
             if verdict is not None:
                 return verdict
-            self._pump(_TICK)
+            self._pump(min(_TICK, self._driver.rest(self._clock.time())))
+
+    def _work(self) -> None:
+        if not self._driver.moves_pods:
+            return
+        for entry in self._act(lambda: self._driver.work(self._clock.time())):
+            self._tell(entry)
 
     def _judge(self) -> _Verdict | None:
         verdict = self._decided()
@@ -487,6 +495,7 @@ class Release:
 
     def _still_at(self, state: State) -> None:
         self._tick()
+        self._work()
         now = self._driver.state()
         # A change that the controller has not looked at yet may be none of the template (an autoscaler's).
         waits = now.phase == "waiting" and now.canary_hash == state.canary_hash
@@ -513,7 +522,7 @@ class Release:
         verification = self._verified(hash, restored=True, image=self._options.image)
         if verification.missing:
             return self._result(FAILED, " ".join(verification.missing), situation, verification)
-        self._say(f"verified: {hash} alone is behind {', '.join(verification.endpoints) or 'no Service'}")
+        self._say(f"verified: {verification.hash} alone is behind {', '.join(verification.endpoints) or 'no Service'}")
         return self._result(PROMOTED, reason, situation, verification)
 
     def _lost(self, situation: Situation, reason: str) -> dict[str, Any]:
@@ -575,6 +584,7 @@ class Release:
             verification: Verification = self._insist(lambda: self._driver.verify(hash, restored, digest, image))
             if not verification.missing or self._clock.monotonic() >= deadline:
                 return verification
+            self._work()
             self._pump(_TICK)
 
     def _stable_image(self, situation: Situation) -> str:

@@ -55,7 +55,7 @@ def test_a_pause_is_over_after_its_duration_and_without_one_when_somebody_says_s
 
 
 @pytest.mark.parametrize(
-    "verdict, action",
+    ("verdict", "action"),
     [
         (None, Action("measure")),
         (GOOD, Action("advance")),
@@ -189,7 +189,8 @@ def run(seed: int) -> tuple[str, Cluster]:
             cluster.unready.add("new")  # from now on no pod of it starts
         action = decide(way, place, cluster.look(), float(tick))
         if action.kind == "remove":
-            assert cluster.canary is not None and not cluster.canary.spec
+            assert cluster.canary is not None
+            assert not cluster.canary.spec
             cluster.canary = None
             assert cluster.stable.image == ("old" if place.aborted else "new"), f"seed {seed}"
             return ("stable" if place.aborted else "promoted"), cluster
