@@ -136,7 +136,8 @@ def load_gate(
 
     ``options``: ``template`` (a name), ``cluster_template`` (bool), ``file`` (path of a manifest, ``template``
     then chooses one in it), ``metrics`` (inline, as in a template), ``args`` (name to value, or to
-    ``{valueFrom: {podTemplateHashValue: Latest}}``), ``dry_run`` (regular expressions over metric names).
+    ``{valueFrom: {podTemplateHashValue: Latest}}``), ``dry_run`` (regular expressions over metric names), ``endless``
+    (bool: whether a metric may go on until it is stopped).
     ``hashes`` gives the pod template hashes Latest and Stable. ``session`` is only used to read a template.
     """
     name, found = _find_spec(session, options, namespace)
@@ -148,7 +149,7 @@ def load_gate(
         declared = shapes.sequence(spec.get("args"), "spec.args")
         if options.get("metrics"):
             declared = [{"name": argument} for argument in supplied]
-        metrics = read_spec(spec, merge_args(declared, supplied, hashes))
+        metrics = read_spec(spec, merge_args(declared, supplied, hashes), bool(options.get("endless")))
         patterns = [*(options.get("dry_run") or []), *dry_run_patterns(spec)]
         if len(set(patterns)) < len(patterns):
             raise TemplateError("two dryRun rules have the same name")

@@ -139,21 +139,21 @@ def read_metrics(metrics: Sequence[Mapping[str, Any]], args: Mapping[str, str] |
     return result
 
 
-def read_spec(spec: Mapping[str, Any], args: Mapping[str, str]) -> list[Metric]:
+def read_spec(spec: Mapping[str, Any], args: Mapping[str, str], endless: bool = False) -> list[Metric]:
     """Metrics ready to be measured by Prometheus, from a template's ``spec``; conditions are linted.
 
     More is refused here than Argo does when it reads a template: a condition that can only be an
-    error, a provider that is not Prometheus, and a metric that never ends.
+    error, a provider that is not Prometheus, and unless ``endless`` a metric that never ends.
     """
     data = shapes.sequence(spec.get("metrics"), "spec.metrics")
     metrics = read_metrics(data, args)
     return [
-        _measurable(metric, substitute(source, args), f"spec.metrics[{place}]")
+        _measurable(metric, substitute(source, args), f"spec.metrics[{place}]", endless)
         for place, (metric, source) in enumerate(zip(metrics, data))
     ]
 
 
-def _measurable(metric: Metric, data: Mapping[str, Any], path: str) -> Metric:
+def _measurable(metric: Metric, data: Mapping[str, Any], path: str, endless: bool) -> Metric:
     where = f"metric {metric.name!r}"
     for field, condition in (
         ("successCondition", metric.success_condition),
@@ -164,7 +164,7 @@ def _measurable(metric: Metric, data: Mapping[str, Any], path: str) -> Metric:
                 lint(condition)
             except ExpressionError as problem:
                 raise TemplateError(f"{where}: {field} {condition!r}: {problem}") from problem
-    if metric.effective_count is None:
+    if metric.effective_count is None and not endless:
         raise TemplateError(f"{where} runs indefinitely: give it a count")
     provider = shapes.mapping(data.get("provider"), f"{path}.provider")
     return dataclasses.replace(metric, query=_query(where, provider, f"{path}.provider"))

@@ -72,7 +72,7 @@ from ...engines.netpol.prediction import selects
 from ...engines.workloads.problems import Problem
 from ...errors import AirgapError
 from ...times import Clock, rfc3339
-from ..analysis import Check, GateSpec
+from ..analysis import Check
 from .driver import Deleted, Expected, NotOurs, Situation, Verification
 from .seen import digests_of, is_ready, measurement_rows, sends_to, step_rows, version_of
 from .stepped import SteppedGate, load_analysis
@@ -282,7 +282,7 @@ class DeploymentDriver:
         hashes = {"Latest": situation.hash or "latest", "Stable": situation.stable_hash or "stable"}
         for where, analysis in self._analyses():
             try:
-                load_analysis(self._session, self._namespace, analysis, hashes)
+                load_analysis(self._session, self._namespace, analysis, hashes, background=where == ANALYSIS)
             except KubeError:
                 raise
             except AirgapError as error:
@@ -290,8 +290,8 @@ class DeploymentDriver:
 
     def _analyses(self) -> list[tuple[str, Mapping[str, Any]]]:
         steps, background = self._raw()
-        found = [(f"steps[{index}]", step[ANALYSIS]) for index, step in enumerate(steps) if step.get(ANALYSIS)]
-        return found + ([("analysis", background)] if background else [])
+        found = [(f"steps[{index}]", step[ANALYSIS]) for index, step in enumerate(steps) if ANALYSIS in step]
+        return found + ([(ANALYSIS, background)] if background else [])
 
     def _raw(self) -> tuple[Sequence[Mapping[str, Any]], Mapping[str, Any] | None]:
         memory = self._memory
@@ -727,7 +727,7 @@ class DeploymentDriver:
         if index in self._gates:
             return
         hashes = {"Latest": self._canary_hash(), "Stable": memory.stable_hash}
-        spec: GateSpec = load_analysis(self._session, self._namespace, analysis, hashes)
+        spec = load_analysis(self._session, self._namespace, analysis, hashes, background=index == BACKGROUND)
         self._gates[index] = SteppedGate(spec, self._query, self._clock)
         metrics = [(metric.name, metric.count) for metric in spec.metrics]
         step = None if index == BACKGROUND else index
@@ -816,7 +816,6 @@ class DeploymentDriver:
             self._write()
         except Conflict:
             self._reread()  # `work` writes it
-        self._show(self._clock.time())
 
     # -- after ---------------------------------------------------------------------------------------------------
 

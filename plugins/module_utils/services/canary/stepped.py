@@ -25,8 +25,10 @@ _TURN_SECONDS = 0.5
 """How long queries may hold up a turn before it ends without them."""
 
 
-def load_analysis(session: Session, namespace: str, analysis: Mapping[str, Any], hashes: Mapping[str, str]) -> GateSpec:
-    """The ``analysis`` of a step, or of the canary's background: all its templates as one run.
+def load_analysis(
+    session: Session, namespace: str, analysis: Mapping[str, Any], hashes: Mapping[str, str], background: bool = False
+) -> GateSpec:
+    """The ``analysis`` of a step, or of the canary's ``background``, which may be endless: its templates as one run.
 
     ``hashes`` gives the pod template hashes Latest and Stable. Raises ``AirgapError`` for what would make the run an
     error.
@@ -43,6 +45,7 @@ def load_analysis(session: Session, namespace: str, analysis: Mapping[str, Any],
             "cluster_template": bool(reference.get("clusterScope")),
             "args": args if len(references) == 1 else _declared(session, namespace, reference, args),
             "dry_run": dry_run if len(references) == 1 else [],
+            "endless": background,
         }
         specs.append(load_gate(session, options, namespace, hashes))
     if len(specs) == 1:
