@@ -15,6 +15,8 @@ from ..module_utils.errors import AirgapError
 from ..module_utils.options import KUBE_OPTIONS, PROMETHEUS_OPTIONS, PROMETHEUS_RANGES, SECONDS, check_ranges
 from ..module_utils.query import QUERY_OPTIONS, compile_query
 from ..module_utils.services.analysis import load_gate
+from ..module_utils.services.canary.deployment import DeploymentDriver
+from ..module_utils.services.canary.driver import Driver, Strategy
 from ..module_utils.services.canary.release import FAILED, Options, OwnGate, Release
 from ..module_utils.services.canary.rollout import RolloutDriver
 from ..module_utils.services.release_record import Record
@@ -34,6 +36,9 @@ class ActionModule(StreamingAction):
         "container": {"type": "str"},
         "digest": {"type": "str"},
         "service": {"type": "str"},
+        "driver": {"type": "str", "choices": ["rollout", "deployment"], "default": "rollout"},
+        "steps": {"type": "list", "elements": "dict"},
+        "analysis": {"type": "dict"},
         "gate": {
             "type": "dict",
             "options": {
@@ -66,7 +71,7 @@ class ActionModule(StreamingAction):
         check_ranges(args, _RANGES)
         shape = compile_query(args["query"])
         session = Session.connect(args["kubeconfig"], args["context"])
-        driver = RolloutDriver(session, args["namespace"], args["name"], args["container"], args["service"])
+        driver = self._driver(session, args)
         options = Options(args["image"] or "", args["digest"] or "", args["step_deadline"], args["on_failure"])
         record = None if self.check_mode else self._record(session, args)
         release = Release(
@@ -78,6 +83,14 @@ class ActionModule(StreamingAction):
             # What was refused, or could not be finished: the release has failed, and the report says so.
             error.details = {"outcome": FAILED, "driver": driver.name, "reason": error.message, **error.details}
             raise
+
+    def _driver(self, session: Session, args: dict[str, Any]) -> Driver:
+        strategy = Strategy(args["steps"], args["analysis"])
+        app = {key: args[key] for key in ("namespace", "name", "container", "service")}
+        if args["driver"] == RolloutDriver.name:
+            return RolloutDriver(session, **app, strategy=strategy)
+        query = prometheus.connect(args["prometheus"], session).query
+        return DeploymentDriver(session, self.clock, query, **app, strategy=strategy)
 
     def _record(self, session: Session, args: dict[str, Any]) -> Record | None:
         release = args["release"]

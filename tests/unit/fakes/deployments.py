@@ -21,7 +21,8 @@ from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds i
     REPLICA_SET,
 )
 from ansible_collections.lumen.airgap.plugins.module_utils.engines.canary.pair import DEPLOYMENT_REVISION, POD_HASH
-from ansible_collections.lumen.airgap.plugins.module_utils.services.canary.deployment import DeploymentDriver, Strategy
+from ansible_collections.lumen.airgap.plugins.module_utils.services.canary.deployment import DeploymentDriver
+from ansible_collections.lumen.airgap.plugins.module_utils.services.canary.driver import Strategy
 from ansible_collections.lumen.airgap.plugins.module_utils.services.canary.release import Options, OwnGate, Release
 from ansible_collections.lumen.airgap.plugins.module_utils.services.release_record import Record
 
@@ -185,7 +186,7 @@ class DeploymentLab(RolloutLab):
         self.runs = 0
 
     def driver(self) -> DeploymentDriver:  # type: ignore[override]
-        return DeploymentDriver(self.session, self.clock, self._query, NAMESPACE, NAME, self.strategy)
+        return DeploymentDriver(self.session, self.clock, self._query, NAMESPACE, NAME, strategy=self.strategy)
 
     def release(  # type: ignore[override]
         self,

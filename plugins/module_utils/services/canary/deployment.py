@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Callable
 
 from ...adapters.kube.kinds import (
@@ -73,20 +72,12 @@ from ...engines.workloads.problems import Problem
 from ...errors import AirgapError
 from ...times import Clock, rfc3339
 from ..analysis import Check
-from .driver import Deleted, Expected, NotOurs, Situation, Verification
+from .driver import THE_APPS_OWN, Deleted, Expected, NotOurs, Situation, Strategy, Verification
 from .seen import digests_of, is_ready, measurement_rows, sends_to, step_rows, version_of
 from .stepped import SteppedGate, load_analysis
 
 _INSTANCE_LABEL = "app.kubernetes.io/instance"
 _ABORTED = "RolloutAborted: Rollout aborted update to revision"
-
-
-@dataclass(frozen=True)
-class Strategy:
-    """What a Rollout says in ``spec.strategy.canary``, in the same form."""
-
-    steps: Sequence[Mapping[str, Any]] = ()
-    analysis: Mapping[str, Any] | None = None
 
 
 class DeploymentDriver:
@@ -102,9 +93,9 @@ class DeploymentDriver:
         query: Callable[[str], Any],
         namespace: str,
         name: str,
-        strategy: Strategy,
         container: str | None = None,
         service: str | None = None,
+        strategy: Strategy = THE_APPS_OWN,
     ) -> None:
         self._session = session
         self._clock = clock
@@ -223,7 +214,7 @@ class DeploymentDriver:
         memory = self._memory
         try:
             return Course(
-                read_steps({"steps": memory.steps if memory else self._strategy.steps}),
+                read_steps({"steps": self._raw()[0]}),
                 memory.replicas if memory else replicas_of(self._stable),
                 rolling.get("maxSurge", DEFAULT_FENCEPOST),
                 rolling.get("maxUnavailable", DEFAULT_FENCEPOST),
@@ -295,7 +286,7 @@ class DeploymentDriver:
 
     def _raw(self) -> tuple[Sequence[Mapping[str, Any]], Mapping[str, Any] | None]:
         memory = self._memory
-        return (memory.steps, memory.analysis) if memory else (self._strategy.steps, self._strategy.analysis)
+        return (memory.steps, memory.analysis) if memory else (self._strategy.steps or (), self._strategy.analysis)
 
     @staticmethod
     def _descents(steps: Sequence[Step]) -> list[str]:

@@ -26,6 +26,17 @@ class Deleted(AirgapError):
 
 
 @dataclass(frozen=True)
+class Strategy:
+    """What was asked for, in the form of a Rollout's ``spec.strategy.canary``; None: nothing."""
+
+    steps: Sequence[Mapping[str, Any]] | None = None
+    analysis: Mapping[str, Any] | None = None
+
+
+THE_APPS_OWN = Strategy()
+
+
+@dataclass(frozen=True)
 class Expected:
     """What a verb may act on. Without ``hashes`` the image alone decides."""
 

@@ -26,7 +26,7 @@ from ...engines.canary.replicas import DEFAULT_FENCEPOST, ReplicaError
 from ...engines.canary.steps import Planned, StepError, plan, read_steps
 from ...engines.workloads.problems import Problem
 from ...errors import AirgapError
-from .driver import Deleted, Expected, NotOurs, Situation, Verification
+from .driver import THE_APPS_OWN, Deleted, Expected, NotOurs, Situation, Strategy, Verification
 from .lint import lint_analysis
 from .seen import digests_of, is_ready, measurement_rows, sends_to, step_rows, version_of
 
@@ -35,15 +35,23 @@ _ATTEMPTS = 5
 
 class RolloutDriver:
     """Drives one Rollout. ``container``: whose image is released (default: the only one, or the one named like the
-    Rollout). ``service``: the common Service (default: the one named like the Rollout, if there is one)."""
+    Rollout). ``service``: the common Service (default: the one named like the Rollout, if there is one). ``strategy``
+    has to be the Rollout's own, if it says anything."""
 
     name = "rollout"
     moves_pods = False
 
     def __init__(
-        self, session: Session, namespace: str, name: str, container: str | None = None, service: str | None = None
+        self,
+        session: Session,
+        namespace: str,
+        name: str,
+        container: str | None = None,
+        service: str | None = None,
+        strategy: Strategy = THE_APPS_OWN,
     ) -> None:
         self._session = session
+        self._strategy = strategy
         self._namespace = namespace
         self._name = name
         self._container = container
@@ -134,6 +142,13 @@ class RolloutDriver:
             raise AirgapError(f"{self._title} was paused by hand. Set spec.paused to false first.")
         self._plan(self._rollout)
         canary = self._rollout["spec"]["strategy"]["canary"] or {}
+        for key in ("steps", "analysis"):
+            wanted = getattr(self._strategy, key)
+            if wanted is not None and wanted != canary.get(key):
+                raise AirgapError(
+                    f"{self._title} has other {key} than were asked for, and the controller runs its own. Write them "
+                    f"into spec.strategy.canary.{key}, or ask for none."
+                )
         analyses = [step["analysis"] for step in canary.get("steps") or () if step.get("analysis")]
         if canary.get("analysis"):
             analyses.append(canary["analysis"])
