@@ -29,6 +29,8 @@ CANARY_LABEL = "lumen.airgap/canary"
 MEMORY_ANNOTATION = "lumen.airgap/canary"
 ALLOW_ANNOTATION = "lumen.airgap/promote"
 """Of the canary Deployment, by hand: the number of the step, from 1, whose pause is over."""
+REPLICAS_ANNOTATION = "lumen.airgap/replicas"
+"""Of the Deployment, while its canary has some of them: how many replicas are its own."""
 
 _KEPT = 10
 """Measurements of each metric that are remembered in the cluster, as many as an AnalysisRun keeps."""
@@ -177,6 +179,12 @@ def scale_of(deployment: Object | None) -> Scale:
 def replicas_of(deployment: Object) -> int:
     """How many pods it asks for."""
     return int(deployment["spec"].get("replicas", 1))
+
+
+def full_replicas(deployment: Object) -> int:
+    """How many pods it asks for when no canary has any of them."""
+    text = (deployment["metadata"].get("annotations") or {}).get(REPLICAS_ANNOTATION, "")
+    return int(text) if text.isdigit() else replicas_of(deployment)
 
 
 def is_observed(deployment: Object) -> bool:

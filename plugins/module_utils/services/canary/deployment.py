@@ -43,6 +43,7 @@ from ...engines.canary.objects import TRACKING_ANNOTATION
 from ...engines.canary.pair import MEMORY_ANNOTATION as MEMORY
 from ...engines.canary.pair import (
     POD_HASH,
+    REPLICAS_ANNOTATION,
     Look,
     Memory,
     StateError,
@@ -52,6 +53,7 @@ from ...engines.canary.pair import (
     canary_name,
     canary_of,
     containers,
+    full_replicas,
     hash_of,
     image_of,
     is_canary_of,
@@ -215,7 +217,7 @@ class DeploymentDriver:
         try:
             return Course(
                 read_steps({"steps": self._raw()[0]}),
-                memory.replicas if memory else replicas_of(self._stable),
+                memory.replicas if memory else full_replicas(self._stable),
                 rolling.get("maxSurge", DEFAULT_FENCEPOST),
                 rolling.get("maxUnavailable", DEFAULT_FENCEPOST),
             )
@@ -634,13 +636,13 @@ class DeploymentDriver:
     def _give_back(self, memory: Memory) -> None:
         """The Deployment gets its pods back when somebody has deleted the canary."""
         if replicas_of(self._stable) < memory.replicas:
-            self._scale(self._stable, memory.replicas)
+            self._scale(self._stable, memory.replicas, memory)
 
     def _do(self, action: Action, memory: Memory, at: float) -> None:
         if action.kind == machine.SCALE and action.counts is not None:
             if self._canary is not None:
                 self._scale(self._canary, action.counts.canary)
-            self._scale(self._stable, action.counts.stable)
+            self._scale(self._stable, action.counts.stable, memory)
         elif action.kind == machine.ADVANCE:
             memory.advance(at)
             self._write()
@@ -657,9 +659,15 @@ class DeploymentDriver:
             self._session.delete(DEPLOYMENT, canary_name(self._name), self._namespace)
             self._keep_canary(None)
 
-    def _scale(self, deployment: Mapping[str, Any], replicas: int) -> None:
-        if replicas_of(deployment) != replicas:
-            self._patch(deployment, {"spec": {"replicas": replicas}})
+    def _scale(self, deployment: Mapping[str, Any], replicas: int, stable: Memory | None = None) -> None:
+        """The ``stable`` one says how many are its own: the canary, which knows it, may be deleted meanwhile."""
+        if replicas_of(deployment) == replicas:
+            return
+        body: dict[str, Any] = {"spec": {"replicas": replicas}}
+        if stable is not None:
+            mark = None if replicas == stable.replicas else str(stable.replicas)
+            body["metadata"] = {"annotations": {REPLICAS_ANNOTATION: mark}}
+        self._patch(deployment, body)
 
     def _write(self) -> None:
         """How far it is, into the canary Deployment; nothing when it is there already."""
@@ -767,7 +775,7 @@ class DeploymentDriver:
             stable_image=image_of(self._stable, container),
             stable_hash=self._stable_hash(),
             revision=next_revision(self._stable),
-            replicas=replicas_of(self._stable),
+            replicas=full_replicas(self._stable),
             steps=[dict(step) for step in steps],
             analysis=dict(analysis) if analysis else None,
             started=now,
@@ -838,8 +846,9 @@ class DeploymentDriver:
             missing.append(f"{self._canary_title} is still there ({self._counts(self._canary)}).")
         if not is_complete(self._stable):
             missing.append(f"{self._title} has {self._counts(self._stable)}.")
-        if self._replicas is not None and replicas_of(self._stable) != self._replicas:
-            missing.append(f"{self._title} asks for {replicas_of(self._stable)} pods; it had {self._replicas}.")
+        before = full_replicas(self._stable) if self._replicas is None else self._replicas
+        if replicas_of(self._stable) != before:
+            missing.append(f"{self._title} asks for {replicas_of(self._stable)} pods; it had {before}.")
         runs = image_of(self._stable, container)
         if image and runs != image:
             missing.append(f"{self._title} has the image {runs}, not {image}.")

@@ -25,6 +25,7 @@ from ansible_collections.lumen.airgap.plugins.module_utils.engines.canary.pair i
     ALLOW_ANNOTATION,
     CANARY_LABEL,
     MEMORY_ANNOTATION,
+    REPLICAS_ANNOTATION,
 )
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
 from ansible_collections.lumen.airgap.plugins.module_utils.services.release_record import LeaseLost
@@ -435,6 +436,29 @@ def test_somebody_deletes_the_canary_in_between() -> None:
     assert result["outcome"] == "rolled_back"
     assert result["reason"] == "the canary Deployment was deleted"
     nothing_left(lab, OLD, 4)
+
+
+def test_a_canary_that_is_deleted_while_nobody_looks_costs_no_replicas() -> None:
+    lab = DeploymentLab([{"setWeight": 60}, {"pause": {"duration": 60}}], deployment=new_deployment(replicas=4))
+    with pytest.raises(Killed):
+        lab.release(driver=_dying_after(lab, 10)).run()
+    assert lab.deployment()["metadata"]["annotations"][REPLICAS_ANNOTATION] == "4"
+    lab.session.remove(DEPLOYMENT, CANARY, NAMESPACE)
+    lab.clock.sleep(5)
+    assert lab.deployment()["spec"]["replicas"] == 2
+    assert lab.release().run()["outcome"] == "promoted"
+    nothing_left(lab, NEW, 4)
+
+
+def _dying_after(lab: DeploymentLab, seconds: float) -> Any:
+    driver = lab.driver()
+    work = driver.work
+
+    def dies(at: float) -> Any:
+        return work(at) if lab.clock.monotonic() < seconds else _dies()
+
+    driver.work = dies  # type: ignore[method-assign]
+    return driver
 
 
 def test_a_template_that_is_deleted_in_mid_release_takes_back() -> None:
