@@ -10,12 +10,20 @@ from typing import Any, ClassVar
 
 from ..module_utils.adapters import prometheus
 from ..module_utils.adapters.kube.errors import NotFound
-from ..module_utils.adapters.kube.kinds import ROLLOUT
+from ..module_utils.adapters.kube.kinds import DEPLOYMENT, ROLLOUT
 from ..module_utils.adapters.kube.session import Session
 from ..module_utils.errors import AirgapError
-from ..module_utils.options import KUBE_OPTIONS, PROMETHEUS_OPTIONS, PROMETHEUS_RANGES, SECONDS, check_ranges
+from ..module_utils.options import (
+    GATE_CONSTRAINTS,
+    GATE_OPTIONS,
+    KUBE_OPTIONS,
+    PROMETHEUS_OPTIONS,
+    PROMETHEUS_RANGES,
+    SECONDS,
+    check_ranges,
+)
 from ..module_utils.query import QUERY_OPTIONS, compile_query
-from ..module_utils.services.analysis import GateResult, GateSpec, ask_once, load_gate, run_gate
+from ..module_utils.services.analysis import App, GateResult, GateSpec, ask_once, load_gate, run_gate
 from ..module_utils.times import Clock, SystemClock
 from ..plugin_utils.streaming import Stream, StreamingAction
 
@@ -26,14 +34,10 @@ class ActionModule(StreamingAction):
     """Arguments to gate, gate to result."""
 
     ARGUMENT_SPEC: ClassVar[dict[str, Any]] = {
-        "template": {"type": "str"},
-        "cluster_template": {"type": "bool", "default": False},
-        "file": {"type": "path"},
-        "metrics": {"type": "list", "elements": "dict"},
-        "args": {"type": "dict", "default": {}},
-        "dry_run": {"type": "list", "elements": "str", "default": []},
+        **GATE_OPTIONS,
         "namespace": {"type": "str"},
         "rollout": {"type": "str"},
+        "deployment": {"type": "str"},
         "deadline": {"type": "float", "default": 3600.0},
         "quiet": {"type": "bool", "default": False},
         **QUERY_OPTIONS,
@@ -41,9 +45,9 @@ class ActionModule(StreamingAction):
         **PROMETHEUS_OPTIONS,
     }
     CONSTRAINTS: ClassVar[dict[str, Any]] = {
-        "required_one_of": [["template", "file", "metrics"]],
-        "mutually_exclusive": [["template", "metrics"], ["file", "metrics"], ["file", "cluster_template"]],
-        "required_by": {"rollout": ["namespace"]},
+        **GATE_CONSTRAINTS,
+        "mutually_exclusive": [*GATE_CONSTRAINTS["mutually_exclusive"], ["rollout", "deployment"]],
+        "required_by": {"rollout": ["namespace"], "deployment": ["namespace"]},
     }
 
     clock: Clock = SystemClock()
@@ -53,11 +57,11 @@ class ActionModule(StreamingAction):
         check_ranges(args, _RANGES)
         shape = compile_query(args["query"])
         session = self._session(args)
-        spec = load_gate(session, args, args["namespace"], pod_hashes(session, args))
+        spec = load_gate(session, args, args["namespace"], pod_hashes(session, args), app(args))
         check_duration(spec, args["deadline"])
         server = prometheus.connect(args["prometheus"], session)
         if self.check_mode:
-            checked = check_result(spec, server)
+            checked = with_warnings(check_result(spec, server), server, spec)
             for answer in checked["answers"]:
                 out.line(f"{answer['metric']} is {answer['value']} now (check mode: no verdict)")
             return shape(checked)
@@ -66,13 +70,26 @@ class ActionModule(StreamingAction):
             spec, server.query, self.clock, lambda check: out.line(str(check)), out.check, args["deadline"]
         )
         out.line(f"analysis {spec.name}: {result.phase}")
-        return shape(gate_report(spec, result))
+        return shape(with_warnings(gate_report(spec, result), server, spec))
 
     def _session(self, args: dict[str, Any]) -> Session | None:
-        in_cluster = (args["template"] and not args["file"]) or args["rollout"]
+        in_cluster = args["namespace"] or (args["template"] and not args["file"])
         if not in_cluster and args["prometheus"]["url"]:
             return None
         return Session.connect(args["kubeconfig"], args["context"])
+
+
+def app(args: dict[str, Any]) -> App | None:
+    """Whose fields arguments may ask for."""
+    if args["rollout"]:
+        return App(ROLLOUT, args["rollout"])
+    return App(DEPLOYMENT, args["deployment"]) if args["deployment"] else None
+
+
+def with_warnings(result: dict[str, Any], server: prometheus.Prometheus, spec: GateSpec) -> dict[str, Any]:
+    """``result`` with what Prometheus has warned of, which Ansible shows."""
+    warnings = [f"Prometheus warns: {spec.secrets.mask(text)}" for text in server.warnings]
+    return {**result, "warnings": warnings} if warnings else result
 
 
 def pod_hashes(session: Session | None, args: dict[str, Any]) -> dict[str, str] | None:

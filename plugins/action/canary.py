@@ -9,12 +9,22 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ..module_utils.adapters import prometheus
+from ..module_utils.adapters.kube.kinds import DEPLOYMENT, ROLLOUT
 from ..module_utils.adapters.kube.session import Session
 from ..module_utils.adapters.kube.watcher import Watcher
 from ..module_utils.errors import AirgapError
-from ..module_utils.options import KUBE_OPTIONS, PROMETHEUS_OPTIONS, PROMETHEUS_RANGES, SECONDS, check_ranges
+from ..module_utils.options import (
+    GATE_CONSTRAINTS,
+    GATE_OPTIONS,
+    KUBE_OPTIONS,
+    PROMETHEUS_OPTIONS,
+    PROMETHEUS_RANGES,
+    SECONDS,
+    Range,
+    check_ranges,
+)
 from ..module_utils.query import QUERY_OPTIONS, compile_query
-from ..module_utils.services.analysis import load_gate
+from ..module_utils.services.analysis import App, load_gate
 from ..module_utils.services.canary.deployment import DeploymentDriver
 from ..module_utils.services.canary.driver import Driver, Strategy
 from ..module_utils.services.canary.release import FAILED, Options, OwnGate, Release
@@ -23,7 +33,8 @@ from ..module_utils.services.release_record import Record
 from ..module_utils.times import Clock, SystemClock
 from ..plugin_utils.streaming import Stream, StreamingAction
 
-_RANGES = {"step_deadline": SECONDS, **PROMETHEUS_RANGES}
+_LIMIT = Range("0 for none, or a number of failures in a row", lambda value: value >= 0)
+_RANGES = {"step_deadline": SECONDS, "consecutive_failure_limit": _LIMIT, **PROMETHEUS_RANGES}
 
 
 class ActionModule(StreamingAction):
@@ -39,21 +50,11 @@ class ActionModule(StreamingAction):
         "driver": {"type": "str", "choices": ["rollout", "deployment"], "default": "rollout"},
         "steps": {"type": "list", "elements": "dict"},
         "analysis": {"type": "dict"},
-        "gate": {
-            "type": "dict",
-            "options": {
-                "template": {"type": "str"},
-                "cluster_template": {"type": "bool", "default": False},
-                "file": {"type": "path"},
-                "metrics": {"type": "list", "elements": "dict"},
-                "args": {"type": "dict", "default": {}},
-                "dry_run": {"type": "list", "elements": "str", "default": []},
-            },
-            "required_one_of": [["template", "file", "metrics"]],
-            "mutually_exclusive": [["template", "metrics"], ["file", "metrics"], ["file", "cluster_template"]],
-        },
+        "gate": {"type": "dict", "options": GATE_OPTIONS, **GATE_CONSTRAINTS},
         "step_deadline": {"type": "float", "default": 900.0},
         "on_failure": {"type": "str", "choices": ["rollback", "leave"], "default": "rollback"},
+        "on_inconclusive": {"type": "str", "choices": ["abort", "pause"], "default": "abort"},
+        "consecutive_failure_limit": {"type": "int", "default": 0},
         "release": {
             "type": "dict",
             "options": {"id": {"type": "str", "required": True}, "run": {"type": "str", "required": True}},
@@ -72,10 +73,22 @@ class ActionModule(StreamingAction):
         shape = compile_query(args["query"])
         session = Session.connect(args["kubeconfig"], args["context"])
         driver = self._driver(session, args)
-        options = Options(args["image"] or "", args["digest"] or "", args["step_deadline"], args["on_failure"])
+        options = Options(
+            args["image"] or "",
+            args["digest"] or "",
+            args["step_deadline"],
+            args["on_failure"],
+            args["on_inconclusive"],
+        )
         record = None if self.check_mode else self._record(session, args)
         release = Release(
-            driver, lambda wanted: Watcher(session, wanted), self.clock, out, options, own_gate(session, args), record
+            driver,
+            lambda wanted: Watcher(session, wanted),
+            self.clock,
+            out,
+            options,
+            own_gate(session, args, driver),
+            record,
         )
         try:
             return shape(release.preview() if self.check_mode else release.run())
@@ -87,6 +100,7 @@ class ActionModule(StreamingAction):
     def _driver(self, session: Session, args: dict[str, Any]) -> Driver:
         strategy = Strategy(args["steps"], args["analysis"])
         app = {key: args[key] for key in ("namespace", "name", "container", "service")}
+        app["failures_in_a_row"] = args["consecutive_failure_limit"]
         if args["driver"] == RolloutDriver.name:
             return RolloutDriver(session, **app, strategy=strategy)
         query = prometheus.connect(args["prometheus"], session).query
@@ -99,10 +113,15 @@ class ActionModule(StreamingAction):
         return Record.attach(session, self.clock, args["namespace"], args["name"], release["id"], release["run"])
 
 
-def own_gate(session: Session, args: dict[str, Any]) -> OwnGate | None:
+_APPS = {"rollout": ROLLOUT, "deployment": DEPLOYMENT}
+"""What each driver drives, by its name."""
+
+
+def own_gate(session: Session, args: dict[str, Any], driver: Driver) -> OwnGate | None:
     """The gate that is run at every ``pause: {}``."""
     gate = args["gate"]
     if not gate:
         return None
+    app = App(_APPS[driver.name], args["name"])
     server = prometheus.connect(args["prometheus"], session)
-    return OwnGate(lambda hashes: load_gate(session, gate, args["namespace"], hashes), server.query)
+    return OwnGate(lambda hashes: load_gate(session, gate, args["namespace"], hashes, app), server.query)

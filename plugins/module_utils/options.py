@@ -62,9 +62,52 @@ PROMETHEUS_OPTIONS: dict[str, Any] = {
             "service": {"type": "str", "default": "kube-prometheus-stack-prometheus"},
             "port": {"type": "int", "default": 9090},
             "url": {"type": "str"},
+            "ca_path": {"type": "path"},
+            "client_cert_path": {"type": "path"},
+            "client_key_path": {"type": "path"},
+            "validate_certs": {"type": "bool", "default": True},
+            "token": {"type": "str", "no_log": True},
+            "token_path": {"type": "path"},
+            "username": {"type": "str"},
+            "password": {"type": "str", "no_log": True},
             "timeout": {"type": "float", "default": 10.0},
         },
+        "mutually_exclusive": [("token", "token_path", "password")],
+        "required_together": [("username", "password")],
+        "required_by": {
+            "client_key_path": ["client_cert_path"],
+            **{name: ["url"] for name in ("ca_path", "client_cert_path", "token", "token_path", "password")},
+        },
     },
+}
+
+_VERDICTS = ["pass", "fail", "inconclusive", "error"]
+
+#: Fragment ``lumen.airgap.gate``: one analysis. The same as suboptions of ``gate`` in ``lumen.airgap.gate.suboptions``.
+GATE_OPTIONS: dict[str, Any] = {
+    "template": {"type": "str"},
+    "cluster_template": {"type": "bool", "default": False},
+    "file": {"type": "path"},
+    "metrics": {"type": "list", "elements": "dict"},
+    "args": {"type": "dict", "default": {}},
+    "dry_run": {"type": "list", "elements": "str", "default": []},
+    "consecutive_failure_limit": {"type": "int"},
+    "on_empty": {"type": "str", "choices": _VERDICTS},
+    "on_nan": {"type": "str", "choices": _VERDICTS},
+    "min_samples": {
+        "type": "dict",
+        "options": {
+            "query": {"type": "str", "required": True},
+            "at_least": {"type": "float", "required": True},
+        },
+    },
+    "extensions": {"type": "dict", "default": {}},
+}
+
+#: What of GATE_OPTIONS goes together.
+GATE_CONSTRAINTS: dict[str, Any] = {
+    "required_one_of": [["template", "file", "metrics"]],
+    "mutually_exclusive": [["template", "metrics"], ["file", "metrics"], ["file", "cluster_template"]],
 }
 
 _REGISTRY_ACCESS: dict[str, Any] = {

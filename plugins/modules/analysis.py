@@ -17,8 +17,9 @@ description:
   - Measures the metrics of an analysis as Argo Rollouts 1.8 would, with its limits, intervals and conditions, and
     fails the task unless the analysis is V(Successful).
   - The analysis is an AnalysisTemplate or ClusterAnalysisTemplate in the cluster, one in a file, or inline
-    O(metrics). It is checked before anything is measured. A condition that cannot be read, or can never be a boolean,
-    an argument that is left open, and a limit that Argo refuses are errors.
+    O(metrics). It is checked before anything is measured. A condition that cannot be read, can never be a boolean or
+    divides by zero, an argument that is left open, a limit that Argo refuses or that is no number, and a metric that
+    never ends are errors.
   - Prints one line for each measurement while it runs.
   - Of Argo's condition language, literals, C(result), indexing, arithmetic, comparison, boolean operators, C(? :),
     C(len), C(all) and C(any) with C(#), C(isNaN), C(isInf), C(isNil) and C(default) are read.
@@ -27,6 +28,7 @@ extends_documentation_fragment:
   - lumen.airgap.attributes
   - lumen.airgap.attributes.action
   - lumen.airgap.attributes.cluster
+  - lumen.airgap.gate
   - lumen.airgap.kube
   - lumen.airgap.prometheus
 attributes:
@@ -41,44 +43,18 @@ attributes:
     details:
       - Changes nothing.
 options:
-  template:
-    description:
-      - Name of an AnalysisTemplate in O(namespace).
-      - With O(file), the one to take when the file holds several.
-    type: str
-  cluster_template:
-    description: Whether O(template) is a ClusterAnalysisTemplate.
-    type: bool
-    default: false
-  file:
-    description: Path of a YAML file with an AnalysisTemplate or ClusterAnalysisTemplate, on the control host.
-    type: path
-  metrics:
-    description:
-      - Metrics in the form of an AnalysisTemplate's C(spec.metrics), with a C(prometheus) provider.
-      - The provider's address is not used, O(prometheus) says where Prometheus is.
-    type: list
-    elements: dict
-  args:
-    description:
-      - Values of the template's arguments, by name.
-      - >-
-        C({valueFrom: {podTemplateHashValue: Latest}}), or V(Stable), takes a pod template hash of O(rollout).
-    type: dict
-    default: {}
-  dry_run:
-    description: >-
-      Regular expressions over metric names, unanchored and in Go's syntax. The metrics they match are measured, and do
-      not decide. Each must match one. They are added to the template's own.
-    type: list
-    elements: str
-    default: []
   namespace:
-    description: Namespace of O(template) and O(rollout).
+    description: Namespace of O(template), O(rollout), O(deployment), and of Secrets that arguments name.
     type: str
   rollout:
-    description: Name of the Rollout that gives the pod template hashes V(Latest) and V(Stable).
+    description:
+      - Name of the Rollout that gives the pod template hashes V(Latest) and V(Stable), and the fields that arguments
+        ask for.
     type: str
+  deployment:
+    description: Name of the Deployment that gives the fields that arguments ask for, in place of O(rollout).
+    type: str
+    version_added: 0.4.0
   deadline:
     description:
       - How long the analysis may take, in seconds, more than 0.
@@ -127,6 +103,26 @@ EXAMPLES = r"""
               / sum(rate(http_requests_total{app="lumen-api"}[2m]))
     query: min(measurements[].value)
   register: gate
+
+- name: Fail at three failures in a row, and do not judge by nothing
+  lumen.airgap.analysis:
+    template: success-rate
+    namespace: lumen
+    consecutive_failure_limit: 3
+    on_nan: inconclusive
+    extensions:
+      success-rate:
+        min_samples:
+          query: sum(increase(http_requests_total{app="lumen-api"}[2m]))
+          at_least: 50
+
+- name: Gate on a Prometheus behind TLS and a token
+  lumen.airgap.analysis:
+    file: analysis/success-rate.yaml
+    prometheus:
+      url: https://prometheus.example:9090
+      ca_path: /etc/ssl/certs/inside.pem
+      token_path: /run/secrets/prometheus
 """
 
 RETURN = r"""
@@ -156,7 +152,9 @@ finished_at:
   type: str
   sample: "2026-01-01T00:03:00Z"
 metrics:
-  description: The metrics that were measured, with their phases and counts. Errors do not count.
+  description:
+    - The metrics that were measured, with their phases and counts. Errors are not in C(count). The C(consecutive_)
+      counts are of the row at the end.
   returned: not in check mode
   type: list
   elements: dict
@@ -169,11 +167,15 @@ metrics:
       failed: 4
       inconclusive: 0
       error: 0
+      consecutive_error: 0
+      consecutive_failure: 4
+      consecutive_success: 0
       message: ""
 measurements:
   description:
     - Every measurement, in the order they were made.
-    - The value is text, as Argo writes it, and null when the query gave none.
+    - The value is text, as Argo writes it, and null when the query gave none. The message says why it is an error, or
+      which extension decided.
   returned: not in check mode
   type: list
   elements: dict
@@ -184,7 +186,7 @@ measurements:
       phase: Failed
       message: ""
 answers:
-  description: The present answer to each query.
+  description: The present answer to each query, companion queries included.
   returned: in check mode
   type: list
   elements: dict

@@ -20,7 +20,8 @@ description:
     example.
   - Runs its own gate at each step C(pause) without a duration, and promotes or aborts by its verdict.
   - When the canary fails it is aborted, the stable image is restored if O(image) was given, and it is verified that
-    only stable pods are left behind the Services. A pod that cannot start ends the release within seconds, and each
+    only stable pods are left behind the Services. Where an Application of Argo CD keeps the Rollout, its spec is never
+    touched; RV(advice) says that Git has to go back. A pod that cannot start ends the release within seconds, and each
     step has a deadline.
   - A run that was killed is taken up by the next one with the same O(release), at the same pod template hash, step and
     AnalysisRun.
@@ -32,6 +33,7 @@ extends_documentation_fragment:
   - lumen.airgap.attributes
   - lumen.airgap.attributes.action
   - lumen.airgap.attributes.cluster
+  - lumen.airgap.gate.suboptions
   - lumen.airgap.kube
   - lumen.airgap.prometheus
 attributes:
@@ -104,42 +106,6 @@ options:
       - Name of the common Service, that sends to stable and canary pods alike.
       - Without it, the Service named like the app, if there is one.
     type: str
-  gate:
-    description:
-      - The gate to run at each C(pause) without a duration, as an analysis of M(lumen.airgap.analysis).
-      - Without it, somebody else has to promote the canary there before O(step_deadline). With O(driver=deployment)
-        that is done by annotating the canary Deployment with C(lumen.airgap/promote) and the number of the step.
-    type: dict
-    suboptions:
-      template:
-        description:
-          - Name of an AnalysisTemplate in O(namespace).
-          - With O(gate.file), the one to take when the file holds several.
-        type: str
-      cluster_template:
-        description: Whether O(gate.template) is a ClusterAnalysisTemplate.
-        type: bool
-        default: false
-      file:
-        description: Path of a YAML file with an analysis template, where C(ansible-playbook) runs.
-        type: path
-      metrics:
-        description: Metrics in the form of an AnalysisTemplate's C(spec.metrics), with a C(prometheus) provider.
-        type: list
-        elements: dict
-      args:
-        description:
-          - Values of the template's arguments, by name.
-          - >-
-            C({valueFrom: {podTemplateHashValue: Latest}}) takes the canary's pod template hash, V(Stable) the stable
-            one.
-        type: dict
-        default: {}
-      dry_run:
-        description: Regular expressions over the names of metrics that are measured, and do not decide.
-        type: list
-        elements: str
-        default: []
   step_deadline:
     description:
       - How long one step may take, in seconds, more than 0. A pause has its duration on top.
@@ -151,6 +117,26 @@ options:
     type: str
     choices: [rollback, leave]
     default: rollback
+  on_inconclusive:
+    description:
+      - What an inconclusive analysis of the controller, or an inconclusive gate, means.
+      - V(abort) takes the canary back, for a release that runs by itself has nobody to ask.
+      - V(pause) is what Argo Rollouts does. The canary stays paused, and O(step_deadline) begins anew for somebody to
+        promote it or to abort it, for example with M(lumen.airgap.rollout).
+    type: str
+    choices: [abort, pause]
+    default: abort
+    version_added: 0.4.0
+  consecutive_failure_limit:
+    description:
+      - Take the canary back as soon as a metric has failed so often in a row within one AnalysisRun of the controller,
+        whatever the run itself would still allow. V(0) is no such limit.
+      - Argo Rollouts has none; its C(failureLimit) counts all failures. An error neither counts nor ends the row, a
+        success and an inconclusive measurement end it, and metrics in dry run do not count.
+      - A gate has a limit of its own.
+    type: int
+    default: 0
+    version_added: 0.4.0
   release:
     description:
       - The release that this belongs to, from M(lumen.airgap.release_record). Its Lease is renewed all the time, and
@@ -179,6 +165,7 @@ requirements:
   - requests (Python library, for O(prometheus.url))
 seealso:
   - module: lumen.airgap.analysis
+  - module: lumen.airgap.rollout
   - module: lumen.airgap.release_record
 """
 
@@ -328,6 +315,15 @@ verified:
     digests:
       - sha256:4bc453b53cb3d914b45f4b250294236adba2c0e09ff6f03793949e7e39fd4cc1
     missing: []
+advice:
+  description:
+    - What is left to do after the canary was taken back, when the template is not this task's to restore. Empty when
+      nothing is.
+  returned: not in check mode
+  type: str
+  sample: >-
+    Git still has 192.168.2.2:5000/lumen-api:v1.4.0-bad (Application lumen-app): revert the commit that brought it.
+    Nothing else may touch the Rollout's spec before, for that starts the aborted version again
 planned:
   description: The steps with the pods that each leads to.
   returned: in check mode

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: evidence
-short_description: Write what a release did into a JSON file
+short_description: Write what a release did into a JSON file and a page
 version_added: 0.1.0
 author:
   - The lumen.airgap maintainers (@lumen-airgap)
@@ -17,6 +17,7 @@ description:
   - Writes one JSON document for a release, with outcome, steps, measurements and timeline, and returns the timeline as
     lines to read.
   - The file is named after the release. A name is never used twice; when it is taken, the next free number is.
+  - A page of HTML beside it shows the same with charts of the measurements and of the pods. It needs no other file.
 extends_documentation_fragment:
   - lumen.airgap.attributes
 attributes:
@@ -60,6 +61,11 @@ options:
   commit:
     description: The commit that the image was built from.
     type: str
+  page:
+    description: Whether to write the page.
+    type: bool
+    default: true
+    version_added: 0.4.0
 seealso:
   - module: lumen.airgap.release_record
   - module: lumen.airgap.canary
@@ -86,6 +92,11 @@ path:
   returned: success
   type: str
   sample: /var/lib/airgap/reports/lumen-api-v1.1.0-1.json
+page:
+  description: The page. Empty without O(page).
+  returned: success
+  type: str
+  sample: /var/lib/airgap/reports/lumen-api-v1.1.0-1.html
 text:
   description: The timeline as lines, with minutes and seconds since the start.
   returned: success
@@ -171,6 +182,19 @@ evidence:
           at: '2026-01-01T10:01:15Z'
           value: '[0.998]'
           phase: Successful
+    conditions:
+      description: The condition that each metric passed by, as M(lumen.airgap.canary) returned them.
+      type: dict
+      sample:
+        success-rate: result[0] >= 0.95
+    pods:
+      description: Ready pods whenever their number changed, as M(lumen.airgap.canary) returned them.
+      type: list
+      elements: dict
+      sample:
+        - at: '2026-01-01T10:01:12Z'
+          canary: 1
+          stable: 3
     timeline:
       description: What happened, oldest first.
       type: list
@@ -191,7 +215,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.entry import run_module
 from ..module_utils.errors import AirgapError
-from ..module_utils.services.evidence import build, text, write
+from ..module_utils.services.evidence import build, text, write, write_page
 from ..module_utils.services.release_record import OUTCOMES
 
 ARGUMENT_SPEC: dict[str, Any] = {
@@ -202,6 +226,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "image": {"type": "str"},
     "digest": {"type": "str"},
     "commit": {"type": "str"},
+    "page": {"type": "bool", "default": True},
 }
 
 
@@ -220,7 +245,8 @@ def evidence(params: dict[str, Any], now: float, dry_run: bool) -> dict[str, Any
         commit=params["commit"],
     )
     path, changed = write(params["directory"], document, dry_run)
-    return {"changed": changed, "path": path, "text": text(document), "evidence": document}
+    page, drawn = write_page(path, document, dry_run) if params["page"] else ("", False)
+    return {"changed": changed or drawn, "path": path, "page": page, "text": text(document), "evidence": document}
 
 
 def main() -> None:

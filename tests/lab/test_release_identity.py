@@ -153,12 +153,13 @@ def test_of_a_rollout_it_changes_the_image_alone(path: str, wanted: Wanted) -> N
     kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(app(here)))
     session = Session.connect(path)
 
-    def patch(operation: str, where: str, value: Any = None) -> None:
-        session.patch(ROLLOUT, "lumen-api", here, [{"op": operation, "path": where, "value": value}], "json")
+    def patch(operation: str, where: str, value: Any = None, dry_run: bool = False) -> None:
+        change = [{"op": operation, "path": where, "value": value}]
+        session.patch(ROLLOUT, "lumen-api", here, change, "json", dry_run=dry_run)
 
     def refused() -> bool:
-        try:
-            patch("replace", f"{CONTAINER}/image", "elsewhere.example/probe:lab")
+        try:  # dry, for an image that was let in before the policy is in force would be no change after it
+            patch("replace", f"{CONTAINER}/image", "elsewhere.example/probe:lab", dry_run=True)
         except Invalid:
             return True
         return False

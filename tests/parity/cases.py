@@ -4,10 +4,11 @@
 
 """Random cases for the parity commands; the same cases for the same seed.
 
-Usage: ``cases.py conditions|runs|replicas|reachability N SEED`` writes N cases as JSON lines. Conditions and runs are
-cases of ``verdicts.py``: one measurement with a condition from the whole grammar, or whole runs with plain conditions.
-Replicas are cases of ``replicas.py``, and those of ``reachability.py`` come from ``policies.py``. Most of the first
-three make sense, and some are wrong in one place: what Argo refuses counts too.
+Usage: ``cases.py conditions|runs|replicas|trees|reachability N SEED`` writes N cases as JSON lines. Conditions and
+runs are cases of ``verdicts.py``: one measurement with a condition from the whole grammar, or whole runs with plain
+conditions. Replicas are cases of ``replicas.py``, trees of ``trees.py`` (made in ``objects.py``), and those of
+``reachability.py`` come from ``policies.py``. Most of the first three make sense, and some are wrong in one place: what
+Argo refuses counts too.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from itertools import islice
 from random import Random
 from typing import Any, TypeVar
 
+from objects import trees
 from policies import reachability
 
 Case = dict[str, Any]
@@ -276,6 +278,7 @@ KINDS: dict[str, Callable[[Random], Iterator[Case]]] = {
     "conditions": conditions,
     "runs": runs,
     "replicas": replicas,
+    "trees": trees,
     "reachability": reachability,
 }
 

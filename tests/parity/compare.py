@@ -44,6 +44,7 @@ KINDS = {
     "conditions": Kind("verdicts", compared=10_000, recorded=1_500),
     "runs": Kind("verdicts", compared=4_000, recorded=500),
     "replicas": Kind("replicas", compared=20_000, recorded=2_000),
+    "trees": Kind("trees", compared=4_000, recorded=250),
 }
 DEADLINE = 900.0  # seconds; a command that takes longer hangs
 SHOWN = 5  # differences of a kind

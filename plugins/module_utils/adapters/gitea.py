@@ -14,7 +14,6 @@ import base64
 import json
 import os
 import re
-import ssl
 import traceback
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -23,6 +22,7 @@ from urllib.parse import quote, urlsplit
 from ansible.module_utils.basic import missing_required_lib
 
 from ..errors import AirgapError
+from .http import machine_cas, reason
 
 REQUESTS_IMPORT_ERROR: str | None = None
 try:
@@ -124,7 +124,7 @@ class Gitea:
             options["url"],
             token=options.get("token"),
             login=login,
-            verify=(ca_path or _machine_cas()) if options.get("validate_certs", True) else False,
+            verify=(ca_path or machine_cas()) if options.get("validate_certs", True) else False,
             timeout=options.get("timeout") or 10.0,
             session=session,
         )
@@ -256,12 +256,22 @@ class Gitea:
         except NotFound:
             return None
 
+    def create_tag(self, owner: str, name: str, tag: str, target: str, message: str = "") -> dict[str, Any]:
+        """Tag a commit. With a message it is an annotated tag."""
+        body = {"tag_name": tag, "target": target, **({"message": message} if message else {})}
+        what = f"tag {target} of {owner}/{name} as {tag}"
+        return dict(self._json("POST", f"{_repo(owner, name)}/tags", what, body=body, about=_of(owner, name)))
+
+    def commit(self, owner: str, name: str, ref: str) -> dict[str, Any]:
+        """The commit of a branch, a tag or a hash: sha, commit.message. Raises NotFound."""
+        path = f"{_repo(owner, name)}/git/commits/{quote(ref, safe='')}"
+        query = {"stat": "false", "verification": "false", "files": "false"}
+        what = f"read the commit {ref} of {owner}/{name}"
+        return dict(self._json("GET", path, what, query=query, about=f"commit {ref}"))
+
     def commit_message(self, owner: str, name: str, sha: str) -> str:
         """The whole message of a commit."""
-        path = f"{_repo(owner, name)}/git/commits/{quote(sha, safe='')}"
-        query = {"stat": "false", "verification": "false", "files": "false"}
-        answer = self._json("GET", path, f"read the commit {sha} of {owner}/{name}", query=query, about=f"commit {sha}")
-        return str(answer["commit"]["message"])
+        return str(self.commit(owner, name, sha)["commit"]["message"])
 
     def last_commit(self, owner: str, name: str, branch: str, path: str) -> dict[str, Any] | None:
         """The last commit of the branch that changed the file: sha, commit.message. None when there is none."""
@@ -288,6 +298,16 @@ class Gitea:
         what = f"list the runs of {owner}/{name}"
         answer = self._json("GET", path, what, query={**query, "limit": _PAGE}, about=_of(owner, name))
         return list(answer.get("workflow_runs") or [])
+
+    def run(self, owner: str, name: str, run_id: int) -> dict[str, Any]:
+        """One run: id, run_number, run_attempt, html_url, path, head_sha, status, conclusion."""
+        path = f"{_repo(owner, name)}/actions/runs/{run_id}"
+        return dict(self._json("GET", path, f"read the run {run_id}", about=f"the run {run_id}"))
+
+    def rerun(self, owner: str, name: str, run_id: int) -> None:
+        """Run the failed jobs of a run again, and those that wait for them."""
+        path = f"{_repo(owner, name)}/actions/runs/{run_id}/rerun-failed-jobs"
+        self._send("POST", path, f"run the failed jobs of run {run_id} again", about=f"the run {run_id}")
 
     def run_jobs(self, owner: str, name: str, run_id: int) -> list[dict[str, Any]]:
         """The jobs of a run: id, name, status, conclusion, labels."""
@@ -427,12 +447,12 @@ class Gitea:
             )
         except requests.exceptions.SSLError as error:
             raise Unreachable(
-                f"Gitea ({self.url}) is not trusted or does not speak TLS: {_reason(error)}. Check the scheme, and "
+                f"Gitea ({self.url}) is not trusted or does not speak TLS: {reason(error)}. Check the scheme, and "
                 "that this host knows its CA, or name the CA's file in gitea.ca_path"
             ) from error
         except requests.RequestException as error:
             raise Unreachable(
-                f"Gitea ({self.url}) does not answer: {_reason(error)}. Does its pod run, and is this the URL of its "
+                f"Gitea ({self.url}) does not answer: {reason(error)}. Does its pod run, and is this the URL of its "
                 "NodePort?"
             ) from error
 
@@ -493,19 +513,6 @@ def _said(answer: Any) -> str:
         return str(answer.text)[:_HEAD].strip() or "(nothing)"
 
 
-def _reason(error: BaseException) -> str:
-    """The few words at the bottom of what requests raises."""
-    reason = getattr(error.args[0], "reason", error.args[0]) if error.args else error
-    if isinstance(error, requests.exceptions.ConnectTimeout):
-        return "no connection in time"
-    if isinstance(error, requests.exceptions.Timeout):
-        return "no answer in time"
-    text = str(reason)
-    if isinstance(error, requests.exceptions.SSLError):
-        return text.rpartition("] ")[2]
-    return text.rpartition(": ")[2]
-
-
 def _checked_url(url: str) -> str:
     """The URL as it is shown and used. A password in it would be, too, so it is refused without being repeated."""
     if "@" in url:
@@ -516,9 +523,3 @@ def _checked_url(url: str) -> str:
     if not url.startswith(("http://", "https://")) or not urlsplit(url).hostname:
         raise AirgapError(f"gitea.url must be http://host or https://host, not {url!r}")
     return url.rstrip("/")
-
-
-def _machine_cas() -> Any:
-    """Where this machine keeps the CAs that it trusts; True lets ``requests`` use its own list where it keeps none."""
-    paths = ssl.get_default_verify_paths()
-    return paths.cafile or paths.capath or True

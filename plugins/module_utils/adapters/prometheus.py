@@ -6,26 +6,37 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
+import re
+import time
 import traceback
 from collections.abc import Mapping
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import missing_required_lib
 
 from ..errors import AirgapError
+from .http import machine_cas, reason
 from .kube.errors import KubeError
 from .kube.session import Session
 
 REQUESTS_IMPORT_ERROR: str | None = None
 try:
     import requests
+    import urllib3
 except ImportError:
     REQUESTS_IMPORT_ERROR = traceback.format_exc()
 
 _PATH = "/api/v1/query"
 #: How much of an answer that makes no sense is repeated in a message.
 _HEAD = 200
+_PIECE = 64 * 1024
+_MOST = 32 * 1024 * 1024
+#: What a bearer token is made of, and more (RFC 6750); nothing that would end the header.
+_TOKEN = re.compile(r"[!-~]+")
 
 
 class PrometheusError(AirgapError):
@@ -39,7 +50,7 @@ class PrometheusError(AirgapError):
 class _Transport(Protocol):
     name: str
 
-    def get(self, query: Mapping[str, str]) -> bytes:
+    def get(self, path: str, query: Mapping[str, str]) -> bytes:
         """The body of the answer with status 200; PrometheusError otherwise."""
 
 
@@ -50,9 +61,9 @@ class _ServiceProxy:
         self._where = (namespace, service, port)
         self._timeout = timeout
 
-    def get(self, query: Mapping[str, str]) -> bytes:
+    def get(self, path: str, query: Mapping[str, str]) -> bytes:
         try:
-            return self._session.service_proxy(*self._where, _PATH, query, timeout=self._timeout)
+            return self._session.service_proxy(*self._where, path, query, timeout=self._timeout)
         except KubeError as error:
             # Without a body it is the API server that answered, and not Prometheus.
             if error.status is None or not error.body:
@@ -61,23 +72,111 @@ class _ServiceProxy:
 
 
 class _Url:
-    def __init__(self, url: str, timeout: float) -> None:
+    """``options`` are the suboptions of PROMETHEUS_OPTIONS, with ``url``."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
         if REQUESTS_IMPORT_ERROR:
             raise AirgapError(missing_required_lib("requests"), exception=REQUESTS_IMPORT_ERROR)
-        self.name = _checked_url(url)
-        self._timeout = timeout
+        self.name = _checked_url(options["url"])
+        self._timeout = options["timeout"]
+        self._token_path = options.get("token_path")
         self._session = requests.Session()
         # Proxies and credentials of the process' environment are for other hosts than one inside the airgap.
         self._session.trust_env = False
+        self._session.verify = _verification(options)
+        certificate = _file(options, "client_cert_path")
+        if certificate:
+            key = _file(options, "client_key_path")
+            self._session.cert = (certificate, key) if key else certificate
+        self._token = options.get("token") or ""
+        self._password = options.get("password") or ""
+        pair = f"{options.get('username')}:{self._password}".encode()
+        self._basic = base64.b64encode(pair).decode() if self._password else ""
+        self._headers()  # a token that cannot be used is said before anything is asked
 
-    def get(self, query: Mapping[str, str]) -> bytes:
+    def get(self, path: str, query: Mapping[str, str]) -> bytes:
+        end = time.monotonic() + self._timeout
         try:
-            answer = self._session.get(self.name + _PATH, params=dict(query), timeout=self._timeout)
-        except requests.RequestException as error:
-            raise PrometheusError(f"Prometheus ({self.name}) does not answer: {error}", "unreachable") from error
+            answer = self._session.get(
+                self.name + path,
+                params=dict(query),
+                headers=self._headers(),
+                timeout=urllib3.Timeout(total=self._timeout),  # type: ignore[arg-type]  # which requests takes as it is
+                allow_redirects=False,
+                stream=True,
+            )
+            with answer:
+                body = self._read(answer, end)
+        except requests.exceptions.SSLError as error:
+            raise self._unreachable(f"is not trusted, or does not speak TLS: {reason(error)}") from error
+        except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError) as error:
+            raise self._too_slow() from error
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise self._unreachable(f"does not answer: {reason(error)}") from error
+        if answer.is_redirect:
+            where = urlsplit(answer.headers.get("Location", "")).hostname or "another path"
+            raise PrometheusError(
+                f"Prometheus ({self.name}) redirects to {where} (HTTP {answer.status_code}), which is not followed: "
+                "credentials are for the address in prometheus.url. Give the one that answers itself",
+                "http",
+            )
         if answer.status_code != 200:
-            raise _http_error(self.name, answer.status_code, answer.text)
-        return answer.content
+            raise _http_error(self.name, answer.status_code, self._masked(body.decode("utf-8", "replace")))
+        return body
+
+    def _read(self, answer: requests.Response, end: float) -> bytes:
+        """The whole body; the library's own timeout is one for each read."""
+        body = b""
+        while piece := answer.raw.read1(_PIECE, decode_content=True):
+            body += piece
+            if time.monotonic() > end:
+                raise self._too_slow()
+            if len(body) > _MOST:
+                raise PrometheusError(f"Prometheus ({self.name}) gives more than {_MOST >> 20} MiB", "malformed")
+        return body
+
+    def _headers(self) -> dict[str, str]:
+        """A token in a file may be another one by now."""
+        token = self._token
+        if self._token_path:
+            try:
+                with open(self._token_path, encoding="utf-8") as file:
+                    token = self._token = file.read().strip()
+            except (OSError, ValueError) as error:
+                why = getattr(error, "strerror", None) or "it is not text"
+                raise AirgapError(f"prometheus.token_path: {self._token_path} cannot be read: {why}") from error
+        if self._basic:
+            return {"Authorization": f"Basic {self._basic}"}
+        if not token:
+            return {}
+        if not _TOKEN.fullmatch(token):
+            raise AirgapError("the token for Prometheus has characters that no HTTP header may have")
+        return {"Authorization": f"Bearer {token}"}
+
+    def _masked(self, text: str) -> str:
+        """A server may answer with what it was sent."""
+        for secret in (self._token, self._password, self._basic):
+            text = text.replace(secret, "*****") if secret else text
+        return text
+
+    def _unreachable(self, text: str) -> PrometheusError:
+        return PrometheusError(f"Prometheus ({self.name}) {self._masked(text)}", "unreachable")
+
+    def _too_slow(self) -> PrometheusError:
+        return self._unreachable(f"does not answer within {self._timeout:g} s (prometheus.timeout)")
+
+
+def _verification(options: Mapping[str, Any]) -> Any:
+    if not options.get("validate_certs", True):
+        return False
+    return _file(options, "ca_path") or machine_cas()
+
+
+def _file(options: Mapping[str, Any], name: str) -> str | None:
+    path = options.get(name)
+    if path and not os.path.isfile(path):
+        raise AirgapError(f"there is no file {path}, which is named as prometheus.{name}")
+    return path
 
 
 def _checked_url(url: str) -> str:
@@ -85,7 +184,7 @@ def _checked_url(url: str) -> str:
     if "@" in url:
         raise AirgapError(
             "prometheus.url has a user or a password in it: credentials do not belong into a URL, where messages and "
-            "logs repeat them. Give the address alone."
+            "logs repeat them. Give prometheus.username and prometheus.password."
         )
     if not url.startswith(("http://", "https://")):
         raise AirgapError(f"prometheus.url must begin with http:// or https://, not {url!r}")
@@ -97,12 +196,17 @@ def _http_error(name: str, status: int, body: str) -> PrometheusError:
     try:
         answer = json.loads(body)
         if answer["status"] == "error":
-            return PrometheusError(
-                f"Prometheus ({name}) refuses the query: {answer.get('errorType')}: {answer.get('error')}", "query"
-            )
+            return _refused(name, answer)
     except (ValueError, KeyError, TypeError):
         pass
-    return PrometheusError(f"Prometheus ({name}) answered with HTTP {status}: {body[:_HEAD].strip()}", "http")
+    hint = "; are its credentials in prometheus.token or prometheus.username right?" if status in (401, 403) else ""
+    return PrometheusError(f"Prometheus ({name}) answered with HTTP {status}: {body[:_HEAD].strip()}{hint}", "http")
+
+
+def _refused(name: str, answer: Mapping[str, Any]) -> PrometheusError:
+    return PrometheusError(
+        f"Prometheus ({name}) refuses the query: {answer.get('errorType')}: {answer.get('error')}", "query"
+    )
 
 
 class Prometheus:
@@ -110,27 +214,33 @@ class Prometheus:
 
     def __init__(self, transport: _Transport) -> None:
         self._transport = transport
+        self._warnings: dict[str, None] = {}
 
     @property
     def name(self) -> str:
         """Where it is, for messages."""
         return self._transport.name
 
-    def query(self, expression: str) -> list[float] | float:
-        """The value now: a vector's values in its order, a scalar's float (metricproviders/prometheus of Argo).
+    @property
+    def warnings(self) -> list[str]:
+        """What it has warned of so far, each text once."""
+        return list(self._warnings)
 
-        A matrix is read as Argo does, all its samples in one list. Raises PrometheusError.
+    def query(self, expression: str) -> list[float] | float:
+        """The value now, as Argo reads it (metricproviders/prometheus of Argo Rollouts 1.8).
+
+        A vector is a list of its values in its order, a scalar a float, and a matrix a list of all its samples. A
+        sample that is a native histogram is 0 in a vector, and is left out of a matrix. Raises PrometheusError.
         """
-        body = self._transport.get({"query": expression})
+        body = self._transport.get(_PATH, {"query": expression})
         try:
             answer = json.loads(body)
             if answer["status"] != "success":
-                raise PrometheusError(
-                    f"Prometheus ({self.name}) refuses the query: {answer.get('errorType')}: {answer.get('error')}",
-                    "query",
-                )
-            return _values(answer["data"]["resultType"], answer["data"]["result"])
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+                raise _refused(self.name, answer)
+            value = _values(answer["data"]["resultType"], answer["data"]["result"])
+            self._warnings.update(dict.fromkeys(map(str, answer.get("warnings") or ())))
+            return value
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             head = body[:_HEAD].decode("utf-8", "replace").strip()
             raise PrometheusError(
                 f"Prometheus ({self.name}) gave an answer without values: {head}", "malformed"
@@ -139,18 +249,28 @@ class Prometheus:
 
 def _values(kind: str, result: Any) -> list[float] | float:
     if kind == "vector":
-        return [float(sample["value"][1]) for sample in result]
+        return [_sample(sample) for sample in result if sample is not None]
     if kind == "scalar":
-        return float(result[1])
+        return _number(result[1])
     if kind == "matrix":
-        return [float(value) for series in result for _at, value in series["values"]]
+        return [_number(value) for series in result if series for _at, value in series.get("values") or ()]
     raise PrometheusError(f"The query gives a {kind}, and not numbers", "malformed")
+
+
+def _sample(sample: Mapping[str, Any]) -> float:
+    return 0.0 if "histogram" in sample and "value" not in sample else _number(sample["value"][1])
+
+
+def _number(text: Any) -> float:
+    if not isinstance(text, str):
+        raise TypeError("sample value must be a quoted string")
+    return float(text)
 
 
 def connect(options: Mapping[str, Any], session: Session | None) -> Prometheus:
     """A Prometheus from PROMETHEUS_OPTIONS; ``session`` may be None when ``url`` is given. Asks nothing yet."""
     if options.get("url"):
-        return Prometheus(_Url(options["url"], options["timeout"]))
+        return Prometheus(_Url(options))
     if session is None:
         raise AirgapError("Prometheus needs prometheus.url, or a cluster to reach its Service through")
     where = (options["namespace"], options["service"], options["port"], options["timeout"])

@@ -128,6 +128,7 @@ class Found(NamedTuple):
     place: str
     container: str
     image: str
+    resource: str
 
 
 def set_image(
@@ -175,7 +176,7 @@ def find_images(text: str) -> list[Found]:
     """Every image that the manifest names, in its order. Raises GitopsError."""
     documents, _events = _compose(text)
     return [
-        Found(place.line, place.name, place.container, str(place.current))
+        Found(place.line, place.name, place.container, str(place.current), place.resource)
         for document in documents
         for place in _places(document)
         if place.current is not None

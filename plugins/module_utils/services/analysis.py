@@ -9,37 +9,68 @@ Everything that can be wrong with a template is said before anything is measured
 
 from __future__ import annotations
 
+import base64
 import functools
+import json
 import math
-import traceback
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
+from urllib.parse import quote, quote_plus
 
 from ansible.module_utils.basic import missing_required_lib
 
-from ..adapters.kube.errors import NotFound
-from ..adapters.kube.kinds import ANALYSIS_TEMPLATE, CLUSTER_ANALYSIS_TEMPLATE
+from ..adapters.kube.kinds import SECRET, Kind
 from ..adapters.kube.session import Session
 from ..adapters.prometheus import PrometheusError
-from ..engines.analysis import shapes
 from ..engines.analysis.expression import ExpressionError, Value
+from ..engines.analysis.extensions import extend
+from ..engines.analysis.field import read_field
+from ..engines.analysis.golang import quote as go_quote
 from ..engines.analysis.metric import ERROR, FAILED, INCONCLUSIVE, SUCCESSFUL, Metric, TemplateError, format_value
 from ..engines.analysis.run import Measurement, MetricResult, Run
-from ..engines.analysis.template import RE2_IMPORT_ERROR, dry_run_names, dry_run_patterns, merge_args, read_spec
+from ..engines.analysis.template import (
+    RE2_IMPORT_ERROR,
+    check_retention,
+    dry_run_names,
+    dry_run_patterns,
+    flatten,
+    merge_args,
+    read_spec,
+)
 from ..errors import AirgapError
 from ..times import Clock, rfc3339
-
-YAML_IMPORT_ERROR: str | None = None
-try:
-    import yaml
-except ImportError:
-    YAML_IMPORT_ERROR = traceback.format_exc()
+from .analysis_templates import Template, TemplateFile, collect, in_cluster
 
 _MARKS = {SUCCESSFUL: "\u2714", FAILED: "\u2716", INCONCLUSIVE: "?", ERROR: "\u26a0"}
 _TICK = 1.0
-_TEMPLATE_KINDS = (ANALYSIS_TEMPLATE.kind, CLUSTER_ANALYSIS_TEMPLATE.kind)
+_WORD = re.compile(r"\w{4,}")
+_REPORTED = (
+    *("name", "phase", "dry_run", "count", "successful", "failed", "inconclusive", "error"),
+    *("consecutive_error", "consecutive_failure", "consecutive_success", "message"),
+)
+
+
+class Secrets:
+    """Values that no message may repeat, in any of the forms that they take in a query, a URL or quotes."""
+
+    def __init__(self) -> None:
+        self._forms: set[str] = set()
+
+    def add(self, value: str) -> None:
+        """From here on ``value`` is masked."""
+        # An error in a condition or a query names the word that it does not understand.
+        words = _WORD.findall(value)
+        forms = {*words, value, value.strip(), go_quote(value)[1:-1], json.dumps(value)[1:-1], repr(value)[1:-1]}
+        self._forms |= {form for each in forms for form in (each, quote(each), quote_plus(each)) if form}
+
+    def mask(self, text: str) -> str:
+        """``text`` with every value replaced, as Argo does in the messages of measurements."""
+        for form in sorted(self._forms, key=len, reverse=True):
+            text = text.replace(form, "*****")
+        return text
 
 
 @dataclass(frozen=True)
@@ -49,6 +80,7 @@ class GateSpec:
     name: str
     metrics: Sequence[Metric]
     dry_run: frozenset[str] = frozenset()
+    secrets: Secrets = field(default_factory=Secrets)
 
     @property
     def outline(self) -> str:
@@ -73,7 +105,8 @@ def _schedule(metric: Metric) -> str:
         text += f" every {metric.interval:g} s"
     if metric.initial_delay:
         text += f", the first after {metric.initial_delay:g} s"
-    return text
+    extensions = str(metric.extensions)
+    return f"{text}, {extensions}" if extensions else text
 
 
 def _checks(metric: Metric) -> int:
@@ -94,7 +127,7 @@ class Check:
         measurement = self.measurement
         shown = "" if measurement.value is None else f" {_rounded(measurement.value)}"
         line = f"check {self.number}/{self.of} {self.metric}{shown} {_MARKS[measurement.phase]}"
-        if measurement.phase == ERROR:
+        if measurement.message:
             line += f" {measurement.message}"
         return f"{line} (dry run)" if self.dry_run else line
 
@@ -104,8 +137,9 @@ class GateResult:
     """How a gate ended.
 
     ``phase`` is Successful, Failed, Error or Inconclusive; ``metrics`` is a list of {name, phase, dry_run, count,
-    successful, failed, inconclusive, error, message}, ``measurements`` of {metric, at, value, phase, message} in the
-    order they were made, with RFC 3339 times and values as text (``[0.98]``, ``[NaN]``, None for an error).
+    successful, failed, inconclusive, error, consecutive_error, consecutive_failure, consecutive_success, message},
+    ``measurements`` of {metric, at, value, phase, message} in the order they were made, with RFC 3339 times and values
+    as text (``[0.98]``, ``[NaN]``, None for an error).
     """
 
     phase: str
@@ -126,99 +160,116 @@ def _rounded(value: Value) -> str:
     return ", ".join(f"{number:.4g}" for number in values) or "no value"
 
 
+class App(NamedTuple):
+    """What an analysis is about: a Rollout or a Deployment, whose fields arguments may ask for."""
+
+    kind: Kind
+    name: str
+
+
 def load_gate(
     session: Session | None,
     options: Mapping[str, Any],
     namespace: str | None,
     hashes: Mapping[str, str] | None = None,
+    app: App | None = None,
 ) -> GateSpec:
     """Read and check an analysis. Raises AirgapError for everything that would make Argo's run an error.
 
-    ``options``: ``template`` (a name), ``cluster_template`` (bool), ``file`` (path of a manifest, ``template``
-    then chooses one in it), ``metrics`` (inline, as in a template), ``args`` (name to value, or to
-    ``{valueFrom: {podTemplateHashValue: Latest}}``), ``dry_run`` (regular expressions over metric names), ``endless``
-    (bool: whether a metric may go on until it is stopped).
-    ``hashes`` gives the pod template hashes Latest and Stable. ``session`` is only used to read a template.
+    ``options`` are GATE_OPTIONS. For the analysis of a canary they may have ``references`` to its templates (name and
+    cluster scope) in place of one, and ``endless`` when a metric may go on until it is stopped. ``hashes`` gives the
+    pod template hashes Latest and Stable. ``session`` is only used to read what is in a cluster: templates, and for
+    arguments the ``app`` and Secrets, all in ``namespace``.
     """
-    name, found = _find_spec(session, options, namespace)
+    name, templates = _templates(session, options, namespace)
+    sources = _Sources(session, namespace, app)
     try:
-        spec = shapes.mapping(found, "spec")
-        if spec.get("templates"):
-            raise TemplateError("spec.templates is not supported: give each template its own gate")
+        spec = flatten([template.spec for template in templates])
         supplied = options.get("args") or {}
-        declared = shapes.sequence(spec.get("args"), "spec.args")
-        if options.get("metrics"):
-            declared = [{"name": argument} for argument in supplied]
-        metrics = read_spec(spec, merge_args(declared, supplied, hashes), bool(options.get("endless")))
-        patterns = [*(options.get("dry_run") or []), *dry_run_patterns(spec)]
-        if len(set(patterns)) < len(patterns):
-            raise TemplateError("two dryRun rules have the same name")
-        if patterns and RE2_IMPORT_ERROR:
+        declared = [{"name": argument} for argument in supplied] if options.get("metrics") else spec["args"]
+        args = merge_args(declared, supplied, hashes, sources.field if app else None, sources.secret)
+        extended = extend(spec["metrics"], options, options.get("extensions") or {})
+        metrics = read_spec({"metrics": extended}, args, bool(options.get("endless")))
+        patterns = dry_run_patterns(spec, options.get("dry_run") or [])
+        if (patterns or spec["measurementRetention"]) and RE2_IMPORT_ERROR:
             raise AirgapError(missing_required_lib("google-re2"), exception=RE2_IMPORT_ERROR)
-        return GateSpec(name, metrics, frozenset(dry_run_names(patterns, metrics)))
+        dry_run = dry_run_names(patterns, metrics)
+        check_retention(spec, metrics)
     except TemplateError as problem:
-        raise AirgapError(f"Analysis {name}: {problem}") from problem
+        raise AirgapError(sources.secrets.mask(f"Analysis {name}: {problem}")) from problem
     except RecursionError as problem:
         raise AirgapError(f"Analysis {name}: it is nested too deeply, or contains itself") from problem
+    for metric in metrics:
+        if sources.secrets.mask(metric.name) != metric.name:
+            raise AirgapError(f"Analysis {name}: the name of a metric has the value of a Secret in it")
+    return GateSpec(name, metrics, frozenset(dry_run), sources.secrets)
 
 
-def _find_spec(session: Session | None, options: Mapping[str, Any], namespace: str | None) -> tuple[str, Any]:
+def _templates(
+    session: Session | None, options: Mapping[str, Any], namespace: str | None
+) -> tuple[str, Sequence[Template]]:
+    """Where the analysis comes from, and all its templates."""
     template, file, metrics = options.get("template"), options.get("file"), options.get("metrics")
     if metrics and (template or file):
         raise AirgapError("An analysis is either inline metrics or a template, not both")
     if metrics:
-        return "(inline)", {"metrics": metrics}
+        return "(inline)", [Template("(inline)", {"metrics": metrics})]
+    find = in_cluster(session, namespace)
     if file:
-        return _from_file(file, template)
-    if not template:
+        manifests = TemplateFile(file)
+        chosen, find = [manifests.choose(template)], manifests.find(find)
+    elif template:
+        chosen = [(template, bool(options.get("cluster_template")))]
+    elif options.get("references"):
+        chosen = list(options["references"])
+    else:
         raise AirgapError("An analysis needs a template, a file or inline metrics")
-    if session is None:
-        raise AirgapError(f"The template {template!r} is in a cluster: give a kubeconfig, or a file")
-    kind = CLUSTER_ANALYSIS_TEMPLATE if options.get("cluster_template") else ANALYSIS_TEMPLATE
-    if kind is ANALYSIS_TEMPLATE and not namespace:
-        raise AirgapError(f"The AnalysisTemplate {template!r} needs a namespace")
-    where = None if kind is CLUSTER_ANALYSIS_TEMPLATE else namespace
-    name = f"{kind.kind} {where}/{template}" if where else f"{kind.kind} {template}"
-    try:
-        return name, session.get(kind, template, where).get("spec")
-    except NotFound as error:
-        raise AirgapError(f"{name} does not exist: {error.message}") from error
+    find = functools.lru_cache(maxsize=None)(find)
+    return ", ".join(find(*each).title for each in chosen), collect(find, chosen)
 
 
-def _from_file(path: str, template: str | None) -> tuple[str, Any]:
-    if YAML_IMPORT_ERROR:
-        raise AirgapError(missing_required_lib("PyYAML"), exception=YAML_IMPORT_ERROR)
-    try:
-        with open(path, encoding="utf-8") as stream:
-            documents = list(yaml.safe_load_all(stream))
-    except OSError as error:
-        raise AirgapError(f"Cannot read the file {path}: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a time such as 2026-13-01 is a ValueError
-        raise AirgapError(f"The file {path} is not YAML: {error}") from error
-    found = _templates(path, documents)
-    if template is None and len(found) == 1:
-        template = next(iter(found))
-    if template is None:
-        raise AirgapError(f"The file {path} holds {len(found)} analysis templates: name one with template")
-    if template not in found:
-        raise AirgapError(
-            f"The file {path} has no analysis template {template!r} (it has {', '.join(found) or 'none'})"
-        )
-    return f"{template} in {path}", found[template].get("spec")
+class _Sources:
+    """Where arguments with ``valueFrom`` are read, each when it is asked for."""
 
+    def __init__(self, session: Session | None, namespace: str | None, app: App | None) -> None:
+        self._session = session
+        self._namespace = namespace
+        self._app = app
+        self._object: Mapping[str, Any] | None = None
+        self.secrets = Secrets()
 
-def _templates(path: str, documents: Sequence[Any]) -> dict[str, Mapping[str, Any]]:
-    """The analysis templates among the documents of a file, by name."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for number, document in enumerate(documents, 1):
-        if not isinstance(document, dict) or document.get("kind") not in _TEMPLATE_KINDS:
-            continue
-        metadata = document.get("metadata")
-        name = metadata.get("name") if isinstance(metadata, dict) else None
-        if not isinstance(name, str):
-            raise AirgapError(f"The file {path}, document {number} ({document['kind']}): metadata.name is missing")
-        found[name] = document
-    return found
+    def field(self, path: str) -> str:
+        """A field of the app."""
+        if self._object is None:
+            self._object = self._read(self._app) if self._app else {}
+        return read_field(self._object, path)
+
+    def _read(self, app: App) -> Mapping[str, Any]:
+        title = f"{app.kind.kind} {self._namespace}/{app.name}"
+        if self._session is None:
+            raise TemplateError(f"{title} is in a cluster: give a kubeconfig")
+        body = self._session.find(app.kind, app.name, self._namespace)
+        if body is None:
+            raise TemplateError(f"{title} does not exist")
+        return body
+
+    def secret(self, name: str, key: str) -> str:
+        """A value of a Secret, which no message repeats from here on."""
+        if self._session is None or not self._namespace:
+            raise TemplateError(f"the Secret {name} is in a cluster: give a kubeconfig, and its namespace")
+        title = f"Secret {self._namespace}/{name}"
+        body = self._session.find(SECRET, name, self._namespace)
+        if body is None:
+            raise TemplateError(f"{title} does not exist")
+        encoded = (body.get("data") or {}).get(key)
+        if encoded is None:
+            raise TemplateError(f"{title} has no key {key!r}")
+        try:
+            value = base64.b64decode(encoded).decode("utf-8")
+        except ValueError as error:
+            raise TemplateError(f"{title}, key {key!r}: the value is not text") from error
+        self.secrets.add(value)
+        return value
 
 
 class _Overdue(Exception):
@@ -243,7 +294,8 @@ class _Gate:
 
     def execute(self) -> None:
         """Until the run has a verdict. Raises _Overdue."""
-        with ThreadPoolExecutor(max_workers=max(1, len(self.spec.metrics))) as pool:
+        pool = ThreadPoolExecutor(max_workers=max(1, len(self.spec.metrics)))
+        try:
             while True:
                 now = self.clock.time()
                 due = self.run.due(now)
@@ -253,6 +305,9 @@ class _Gate:
                 if self.run.completed:
                     return
                 self._wait_until(self.run.next_at(self.clock.time()))
+        finally:
+            # Whoever stops the gate does not wait for a query that hangs.
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _answers(self, futures: dict[str, Future[Measurement]]) -> dict[str, Measurement]:
         waiting = set(futures.values())
@@ -265,14 +320,20 @@ class _Gate:
         value: Value | None = None
         try:
             value = self.query(metric.query)
-            return Measurement(metric.judge(value), self.clock.time(), value)
-        except PrometheusError as error:
-            return Measurement(ERROR, self.clock.time(), value, error.message)
-        except ExpressionError as error:
-            return Measurement(ERROR, self.clock.time(), value, str(error))
+            phase, message = self._judge(metric, value)
+        except (PrometheusError, ExpressionError) as error:
+            phase, message = ERROR, str(error)
         except Exception as error:
             # Nobody takes a canary back when its gate dies of one odd answer; a row of errors ends in a verdict.
-            return Measurement(ERROR, self.clock.time(), value, f"{type(error).__name__}: {error}")
+            phase, message = ERROR, f"{type(error).__name__}: {error}"
+        return Measurement(phase, self.clock.time(), value, self.spec.secrets.mask(message))
+
+    def _judge(self, metric: Metric, value: Value) -> tuple[str, str]:
+        least = metric.extensions.min_samples
+        missing = least.missing(self.query(least.query)) if least else ""
+        if missing:
+            return INCONCLUSIVE, missing
+        return metric.judge(value), metric.extensions.verdict(value)[1]
 
     def _measured(self, answers: Mapping[str, Measurement], metric: Metric) -> Measurement:
         measurement = answers[metric.name]
@@ -341,8 +402,7 @@ def run_gate(
 
 
 def _metric_report(result: MetricResult) -> dict[str, Any]:
-    names = ("name", "phase", "dry_run", "count", "successful", "failed", "inconclusive", "error", "message")
-    return {name: getattr(result, name) for name in names}
+    return {name: getattr(result, name) for name in _REPORTED}
 
 
 def _measurement_report(name: str, measurement: Measurement) -> dict[str, Any]:
@@ -356,8 +416,19 @@ def _measurement_report(name: str, measurement: Measurement) -> dict[str, Any]:
 
 
 def ask_once(spec: GateSpec, query: Callable[[str], Value]) -> list[dict[str, Any]]:
-    """Check mode: ask each query once, without a verdict. A list of {metric, query, value}; raises PrometheusError."""
-    return [
-        {"metric": metric.name, "query": metric.query, "value": format_value(query(metric.query))}
-        for metric in spec.metrics
-    ]
+    """Check mode: ask each query once, without a verdict. A list of {metric, query, value}; raises PrometheusError.
+
+    The companion query of min_samples is asked, too.
+    """
+    queries = []
+    for metric in spec.metrics:
+        queries.append((metric.name, metric.query))
+        if metric.extensions.min_samples:
+            queries.append((f"{metric.name} min_samples", metric.extensions.min_samples.query))
+    try:
+        return [
+            {"metric": name, "query": spec.secrets.mask(text), "value": format_value(query(text))}
+            for name, text in queries
+        ]
+    except PrometheusError as error:
+        raise PrometheusError(spec.secrets.mask(error.message), error.reason) from None

@@ -13,6 +13,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ..adapters.node import Node
+from ..engines.evidence_page import render
 from ..errors import AirgapError
 from ..times import parse_rfc3339, rfc3339
 from .release_record import FAILED, OUTCOMES, PROMOTED, ROLLED_BACK
@@ -50,6 +52,8 @@ def build(
         "commit": commit,
         "steps": list(result.get("steps") or []),
         "measurements": list(result.get("measurements") or []),
+        "conditions": dict(result.get("conditions") or {}),
+        "pods": list(result.get("pods") or []),
         "timeline": _timeline(release, result),
         "verified": dict(result.get("verified") or {}),
     }
@@ -98,6 +102,20 @@ def write(directory: str, evidence: Mapping[str, Any], dry_run: bool = False) ->
     except OSError as error:
         raise AirgapError(f"The evidence cannot be written to {directory}: {error}") from error
     raise AssertionError("numbers do not end")
+
+
+def write_page(path: str, evidence: Mapping[str, Any], dry_run: bool = False) -> tuple[str, bool]:
+    """Write the page beside the document at ``path``; returns its path, and whether it was (or would be) written.
+
+    It is made of the document alone, so one that says something else is written anew.
+    """
+    page = f"{path.removesuffix('.json')}.html"
+    content, node = render(evidence), Node()
+    if node.read(page) == content:
+        return page, False
+    if not dry_run:
+        node.write(page, content)
+    return page, True
 
 
 def _outcome(release: Mapping[str, Any], result: Mapping[str, Any], outcome: str | None) -> str:

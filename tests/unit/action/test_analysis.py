@@ -15,6 +15,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.lumen.airgap.plugins.action import analysis as action
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import Session
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
+from ansible_collections.lumen.airgap.plugins.module_utils.options import GATE_OPTIONS
 from ansible_collections.lumen.airgap.plugins.modules import analysis as documentation
 from ansible_collections.lumen.airgap.tests.unit.fakes.clock import FakeClock
 from ansible_collections.lumen.airgap.tests.unit.fakes.kube import FakeSession
@@ -165,11 +166,74 @@ def test_unknown_rollout(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_cluster_is_needed_for_inline_metrics_and_a_url(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Session, "connect", lambda *_args: pytest.fail("connected"))
     module = object.__new__(action.ActionModule)
-    args = {"template": None, "file": None, "rollout": None, "prometheus": {"url": "http://prometheus:9090"}}
+    args = {"template": None, "file": None, "namespace": None, "prometheus": {"url": "http://prometheus:9090"}}
     assert module._session(args) is None
 
 
 def test_options_are_documented() -> None:
     documented = set(yaml.safe_load(documentation.DOCUMENTATION)["options"])
-    fragments = {"kubeconfig", "context", "prometheus"}
+    fragments = {"kubeconfig", "context", "prometheus", *GATE_OPTIONS}
     assert documented | fragments == set(action.ActionModule.ARGUMENT_SPEC)
+
+
+def answer(result: Any, kind: str = "vector", **more: Any) -> bytes:
+    return json.dumps({"status": "success", "data": {"resultType": kind, "result": result}, **more}).encode()
+
+
+def test_extensions_are_shown_and_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    result, lines = perform(monkeypatch, Cluster("0.5"), consecutive_failure_limit=1, on_nan="inconclusive")
+    assert lines[0] == (
+        "analysis AnalysisTemplate lumen/success-rate: success-rate, 3 checks every 60 s, "
+        "consecutive_failure_limit: 1, on_nan: inconclusive (ours)"
+    )
+    assert len(lines) == 3
+    assert "consecutiveFailures (1) >= consecutive_failure_limit (1) (ours)" in result["msg"]
+    result, _lines = perform(monkeypatch, Cluster("NaN"), extensions={"success-rate": {"on_nan": "pass"}})
+    assert result["phase"] == "Successful"
+
+
+def test_warnings_of_prometheus_are_ansibles(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster("1")
+    cluster.proxy = lambda *_asked: answer([{"value": [1, "1"]}], warnings=["partial answer"])
+    result, _lines = perform(monkeypatch, cluster)
+    assert result["warnings"] == ["Prometheus warns: partial answer"]
+    result, _lines = perform(monkeypatch, cluster, check_mode=True)
+    assert result["warnings"] == ["Prometheus warns: partial answer"]
+
+
+def test_a_secret_is_nowhere_in_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster("1")
+    metadata = {"name": "token", "namespace": "lumen"}
+    cluster.put({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {"key": "aHVudGVyMg=="}})
+    args = {"hash": {"valueFrom": {"secretKeyRef": {"name": "token", "key": "key"}}}}
+    told: list[Any] = [perform(monkeypatch, cluster, args=args), perform(monkeypatch, cluster, True, args=args)]
+    assert cluster.queries[0] == 'rate({hash="hunter2"})'
+    refused = {"status": "error", "errorType": "bad_data", "error": f"no such thing as {cluster.queries[0]}"}
+    cluster.proxy = lambda *_asked: json.dumps(refused).encode()
+    told.append(perform(monkeypatch, cluster, args=args))
+    assert "no such thing as rate" in str(told[-1])
+    assert "hunter2" not in str(told)
+
+
+def test_fields_of_a_deployment(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster("1")
+    cluster.put({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "api", "namespace": "lumen"}})
+    args = {"hash": {"valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}}
+    perform(monkeypatch, cluster, rollout=None, deployment="api", args=args)
+    assert cluster.queries[0] == 'rate({hash="api"})'
+    perform(monkeypatch, cluster, args=args)
+    assert cluster.queries[-1] == 'rate({hash="lumen-api"})'
+
+
+def test_what_is_wrong_is_said_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    for options, reason in (
+        ({"template": "nowhere"}, "does not exist"),
+        ({"args": {}}, "args.hash was not resolved"),
+        ({"on_nan": "fail", "extensions": {"rate": {}}}, "no such metric"),
+        ({"min_samples": {"query": "up", "at_least": 0}}, "at_least must be more than 0"),
+        ({"consecutive_failure_limit": -1}, "consecutive_failure_limit must be a whole number"),
+    ):
+        cluster = Cluster("1")
+        with pytest.raises(AirgapError, match=reason):
+            perform(monkeypatch, cluster, **options)
+        assert cluster.queries == []

@@ -68,6 +68,26 @@ def test_promoted_through_our_gate(monkeypatch: pytest.MonkeyPatch) -> None:
     assert any(line.endswith("  check 1/1 success-rate 1 ✔") for line in lines)
 
 
+def test_the_gate_takes_what_the_analysis_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Extensions, and fields of the app as arguments."""
+    site = Site(monkeypatch, "NaN")
+    asked: list[str] = []
+    answer = site.session.proxy
+
+    def proxy(*request: Any) -> bytes:
+        asked.append(request[-1]["query"])
+        return answer(*request)
+
+    site.session.proxy = proxy
+    metric = {**GATE["metrics"][0], "provider": {"prometheus": {"query": "up{app='{{args.app}}'}"}}}
+    args = {"app": {"valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}}
+    result, lines = site.perform(gate={"metrics": [metric], "args": args, "on_nan": "pass"})
+    assert result["outcome"] == "promoted"
+    assert asked == [f"up{{app='{NAME}'}}"]
+    assert any("1 check, on_nan: pass (ours)" in line for line in lines)
+    assert any(line.endswith("success-rate nan ✔ NaN in the result, on_nan: pass (ours)") for line in lines)
+
+
 def test_rolled_back_fails_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
     result, _lines = Site(monkeypatch, "0.5").perform(gate=GATE)
     assert (result["outcome"], result["failed"]) == ("rolled_back", True)
@@ -175,7 +195,7 @@ def test_options_out_of_range(options: dict[str, Any], name: str, monkeypatch: p
 
 def test_documentation_and_argument_spec_agree() -> None:
     options = yaml.safe_load(documentation.DOCUMENTATION)["options"]
-    shared = {"kubeconfig", "context", "prometheus"}
+    shared = {"kubeconfig", "context", "prometheus", "gate"}
     assert set(options) | shared == set(action.ActionModule.ARGUMENT_SPEC)
     for name, option in options.items():
         compare(option, action.ActionModule.ARGUMENT_SPEC[name])

@@ -138,7 +138,8 @@ class FakeDeployments:
         for key in pods[count:]:
             self.session.remove(POD, key[2], NAMESPACE)
         for number in range(len(pods), count):
-            pod = _pod(f"{name}-{number}", labels, hash_of(image), self.broken.get(image, ""))
+            owner = body["metadata"]["uid"]
+            pod = _pod(f"{name}-{number}", labels, owner, hash_of(image), self.broken.get(image, ""))
             self.session.put(pod)
         there = [pod for key, pod in self.session._objects.items() if key[0] == POD and key[2].startswith(f"{name}-")]
         ready = sum(_is_ready(pod) for pod in there)
@@ -173,12 +174,14 @@ class DeploymentLab(RolloutLab):
         deployment: dict[str, Any] | None = None,
         analysis: dict[str, Any] | None = None,
         template: dict[str, Any] = TEMPLATE,
+        failures_in_a_row: int = 0,
     ) -> None:
         assert template["kind"] == ANALYSIS_TEMPLATE.kind
         self.session = FakeSession(deployment or new_deployment(), template)
         self.clock = FakeClock()
         self.pods = FakeDeployments(self.session, self.clock)
         self.strategy = Strategy(STEPS if steps is None else steps, analysis)
+        self.failures_in_a_row = failures_in_a_row
         self.queries: list[str] = []
         self.answers = list(answers or [])
         self.value: Callable[[], list[float]] = lambda: [self.answers.pop(0) if self.answers else 1.0]
@@ -186,7 +189,8 @@ class DeploymentLab(RolloutLab):
         self.runs = 0
 
     def driver(self) -> DeploymentDriver:  # type: ignore[override]
-        return DeploymentDriver(self.session, self.clock, self._query, NAMESPACE, NAME, strategy=self.strategy)
+        asked = {"failures_in_a_row": self.failures_in_a_row, "strategy": self.strategy}
+        return DeploymentDriver(self.session, self.clock, self._query, NAMESPACE, NAME, **asked)
 
     def release(  # type: ignore[override]
         self,

@@ -49,6 +49,8 @@ class FakeGitea(BaseAdapter):
         self.runners: list[dict[str, Any]] = []
         self.jobs: list[dict[str, Any]] = []
         self._faults: list[list[Any]] = []
+        #: Called with the name and the commit of a tag that is made.
+        self.tagged: Callable[[str, str], object] = lambda name, sha: None
         self.add_repository("lumen/lumen")
 
     # --- what tests use --------------------------------------------------------------------------------------------
@@ -68,6 +70,9 @@ class FakeGitea(BaseAdapter):
             "has_actions": True,
             # name -> {sha, message}, newest first; runs and jobs as the API sends them, logs by the job's id.
             "tags": {},
+            # Hash -> message of more commits, and branch -> hash of its head.
+            "commits": {},
+            "heads": {},
             "runs": [],
             "jobs": {},
             "logs": {},
@@ -177,6 +182,8 @@ class FakeGitea(BaseAdapter):
             (rf"{repository}/git/commits/(?P<sha>[^/]+)", self._commit),
             (rf"{repository}/commits", self._commits),
             (rf"{repository}/actions/runs", self._runs),
+            (rf"{repository}/actions/runs/(?P<id>\d+)", self._run),
+            (rf"{repository}/actions/runs/(?P<id>\d+)/rerun-failed-jobs", self._rerun),
             (rf"{repository}/actions/runs/(?P<id>\d+)/jobs", self._run_jobs),
             (rf"{repository}/actions/jobs/(?P<id>\d+)/logs", self._log),
             (rf"{repository}/actions/secrets", self._secrets),
@@ -296,8 +303,14 @@ class FakeGitea(BaseAdapter):
 
     # --- tags and runs
 
-    def _tags(self, _method: str, found: dict[str, str], query: dict[str, str], *_rest: Any) -> Answer:
-        tags = self.repositories[found["repository"]]["tags"]
+    def _tags(self, method: str, found: dict[str, str], query: dict[str, str], body: Any, _user: str) -> Answer:
+        repository = self.repositories[found["repository"]]
+        tags = repository["tags"]
+        if method == "POST":
+            made = {"sha": body["target"], "message": self._message(repository, body["target"])}
+            tags[body["tag_name"]] = made
+            self.tagged(body["tag_name"], body["target"])
+            return 201, {"name": body["tag_name"], "commit": {"sha": made["sha"]}}
         return 200, _page([{"name": name, "commit": {"sha": tag["sha"]}} for name, tag in tags.items()], query)
 
     def _tag(self, _method: str, found: dict[str, str], *_rest: Any) -> Answer:
@@ -307,10 +320,28 @@ class FakeGitea(BaseAdapter):
         return 200, {"name": found["tag"], "commit": {"sha": tag["sha"]}}
 
     def _commit(self, _method: str, found: dict[str, str], *_rest: Any) -> Answer:
-        for tag in self.repositories[found["repository"]]["tags"].values():
-            if tag["sha"] == found["sha"]:
-                return 200, {"sha": tag["sha"], "commit": {"message": tag["message"]}}
-        return 404, {"message": "object does not exist"}
+        repository = self.repositories[found["repository"]]
+        sha = repository["heads"].get(found["sha"], found["sha"])
+        message = self._message(repository, sha)
+        if message is None:
+            return 404, {"message": "object does not exist"}
+        return 200, {"sha": sha, "commit": {"message": message}}
+
+    @staticmethod
+    def _message(repository: dict[str, Any], sha: str) -> str | None:
+        of_tags = {tag["sha"]: tag.get("message") for tag in repository["tags"].values()}
+        message: str | None = {**of_tags, **repository["commits"]}.get(sha)
+        return message
+
+    def _run(self, _method: str, found: dict[str, str], *_rest: Any) -> Answer:
+        runs = self.repositories[found["repository"]]["runs"]
+        run = next((run for run in runs if run["id"] == int(found["id"])), None)
+        return (200, run) if run else (404, {"message": "not found"})
+
+    def _rerun(self, _method: str, found: dict[str, str], *_rest: Any) -> Answer:
+        _status, run = self._run("GET", found)
+        run.update(status="queued", conclusion="", run_attempt=run.get("run_attempt", 1) + 1)
+        return 201, None
 
     def _commits(self, _method: str, found: dict[str, str], *_rest: Any) -> Answer:
         messages = self.repositories[found["repository"]]["messages"]

@@ -68,6 +68,7 @@ class FakeRollouts:
         self.broken: dict[str, str] = {}
         self.running = True
         self.measure_every = 5.0
+        self.failure_limit = 0
         self._paused_at = 0.0
         rollout = self._rollout()
         if rollout["status"].get("stableRS"):
@@ -137,7 +138,10 @@ class FakeRollouts:
     def _step(self, rollout: dict[str, Any], image: str) -> None:
         steps, status = rollout["spec"]["strategy"]["canary"]["steps"], rollout["status"]
         index = status.get("currentStepIndex", 0)
-        if index >= len(steps):
+        retried = status["phase"] == "Degraded"
+        if retried or (status["phase"] == "Paused" and not status.get("controllerPause")):
+            self._status(phase="Progressing", message="more replicas need to be updated")
+        elif index >= len(steps):
             self._finish(rollout, image)
         elif "setWeight" in steps[index]:
             if self._weigh(rollout, image, steps[index]["setWeight"]):
@@ -172,8 +176,11 @@ class FakeRollouts:
             self._status(controllerPause=None, phase="Progressing", message="", currentStepIndex=index + 1)
         else:
             self._paused_at = now
-            condition = {"reason": "CanaryPauseStep", "startTime": rfc3339(now)}
-            self._status(phase="Paused", message="CanaryPauseStep", controllerPause=True, pauseConditions=[condition])
+            self._paused("CanaryPauseStep")
+
+    def _paused(self, reason: str, **status: Any) -> None:
+        condition = {"reason": reason, "startTime": rfc3339(self.clock.time())}
+        self._status(phase="Paused", message=reason, controllerPause=True, pauseConditions=[condition], **status)
 
     def _analyse(self, rollout: dict[str, Any], index: int) -> None:
         hash, revision = rollout["status"]["currentPodHash"], rollout["metadata"]["annotations"][REVISION_ANNOTATION]
@@ -202,6 +209,8 @@ class FakeRollouts:
         }
 
     def _measure(self, rollout: dict[str, Any], run: dict[str, Any], index: int) -> None:
+        if run["status"]["phase"] == "Inconclusive":
+            return  # somebody has to decide
         results = run["status"]["metricResults"]
         kept = list(results[0]["measurements"]) if results else []
         last = kept[-1]["at"] if kept else -self.measure_every
@@ -209,9 +218,10 @@ class FakeRollouts:
             return
         phase = self.answers.pop(0) if self.answers else "Successful"
         now = self.clock.time()
-        value = {"Successful": "[1]", "Failed": "[0.5]", "Error": None}[phase]
+        value = {"Successful": "[1]", "Failed": "[0.5]", "Inconclusive": "[0.9]", "Error": None}[phase]
         kept.append({"phase": phase, "value": value, "finishedAt": rfc3339(now), "at": now})
-        bad = next((each for each in ("Failed", "Error") if phase == each), "")
+        failed = sum(each["phase"] == "Failed" for each in kept)
+        bad = phase if phase in ("Error", "Inconclusive") else "Failed" if failed > self.failure_limit else ""
         over = bad or ("Successful" if len(kept) == 3 else "")
         counters = {"count": sum(each["phase"] != "Error" for each in kept)}
         counters["error"] = len(kept) - counters["count"]
@@ -219,7 +229,10 @@ class FakeRollouts:
         message = f'Metric "success-rate" assessed {bad}' if bad else ""
         patch = {"status": {"phase": over or "Running", "message": message, "metricResults": [result]}}
         self.session.edit(ANALYSIS_RUN, run["metadata"]["name"], NAMESPACE, patch)
-        if bad:
+        if bad == "Inconclusive":
+            canary = {"currentStepAnalysisRunStatus": {"name": run["metadata"]["name"], "status": bad}}
+            self._paused("InconclusiveAnalysisRun", canary=canary)
+        elif bad:
             self._abort(rollout, message)
         elif over:
             self._status(currentStepIndex=index + 1, canary={"currentStepAnalysisRunStatus": None})
@@ -235,16 +248,21 @@ class FakeRollouts:
         body: dict[str, Any] = {
             "apiVersion": REPLICA_SET.api_version,
             "kind": REPLICA_SET.kind,
-            "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels},
+            "metadata": {
+                "name": name,
+                "namespace": NAMESPACE,
+                "labels": labels,
+                "ownerReferences": [{"kind": "Rollout", "name": NAME, "uid": rollout["metadata"]["uid"]}],
+            },
             "spec": {"replicas": count, "template": template},
-            "status": {"readyReplicas": 0 if reason else count},
+            "status": {"replicas": count, "readyReplicas": 0 if reason else count},
         }
-        self.session.put(body)
+        owner = self.session.put(body)["metadata"]["uid"]
         pods = [key for key in self.session._objects if key[0] == POD and key[2].startswith(f"{name}-")]
         for key in pods[count:]:
             self.session.remove(POD, key[2], NAMESPACE)
         for number in range(len(pods), count):
-            self.session.put(_pod(f"{name}-{number}", labels, hash, reason))
+            self.session.put(_pod(f"{name}-{number}", labels, owner, hash, reason))
         return not reason
 
     def _route(self) -> None:
@@ -274,14 +292,19 @@ def _is_ready(pod: dict[str, Any]) -> bool:
     return "running" in pod["status"]["containerStatuses"][0]["state"]
 
 
-def _pod(name: str, labels: dict[str, str], hash: str, reason: str) -> dict[str, Any]:
+def _pod(name: str, labels: dict[str, str], owner: str, hash: str, reason: str) -> dict[str, Any]:
     kind, _colon, message = reason.partition(": ")
     state: dict[str, Any] = {"waiting": {"reason": kind, "message": message}} if reason else {"running": {}}
     container = {"name": NAME, "state": state, "imageID": "" if reason else f"registry/api@sha256:{hash}"}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "namespace": NAMESPACE, "labels": dict(labels)},
+        "metadata": {
+            "name": name,
+            "namespace": NAMESPACE,
+            "labels": dict(labels),
+            "ownerReferences": [{"kind": "ReplicaSet", "name": f"{NAME}-{hash}", "uid": owner}],
+        },
         "status": {
             "phase": "Pending" if reason else "Running",
             "conditions": [{"type": "Ready", "status": "False" if reason else "True"}],

@@ -14,14 +14,19 @@ import yaml
 from ansible_collections.lumen.airgap.plugins.module_utils import options
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
 
+SHOWN = ("type", "default", "choices", "elements", "required")
 FRAGMENTS = "ansible_collections.lumen.airgap.plugins.doc_fragments"
+UNDOCUMENTED = (
+    *("apply_defaults", "no_log", "options"),
+    *("mutually_exclusive", "required_by", "required_one_of", "required_together"),
+)
 
 
 def documented(suboptions: dict[str, Any]) -> dict[str, Any]:
     """Documented options in the form of an argument spec."""
     spec: dict[str, Any] = {}
     for name, option in suboptions.items():
-        entry = {key: option[key] for key in ("type", "default", "choices", "required") if key in option}
+        entry = {key: option[key] for key in SHOWN if key in option}
         if "suboptions" in option:
             entry["options"] = documented(option["suboptions"])
         spec[name] = entry
@@ -32,7 +37,7 @@ def declared(spec: dict[str, Any]) -> dict[str, Any]:
     """An argument spec without what documentation does not show."""
     shown: dict[str, Any] = {}
     for name, option in spec.items():
-        entry = {key: value for key, value in option.items() if key not in ("apply_defaults", "no_log", "options")}
+        entry = {key: value for key, value in option.items() if key not in UNDOCUMENTED}
         if "options" in option:
             entry["options"] = declared(option["options"])
         shown[name] = entry
@@ -40,10 +45,16 @@ def declared(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("fragment", "spec"), [("kube", options.KUBE_OPTIONS), ("prometheus", options.PROMETHEUS_OPTIONS)]
+    ("fragment", "part", "spec"),
+    [
+        ("kube", "DOCUMENTATION", options.KUBE_OPTIONS),
+        ("prometheus", "DOCUMENTATION", options.PROMETHEUS_OPTIONS),
+        ("gate", "DOCUMENTATION", options.GATE_OPTIONS),
+        ("gate", "SUBOPTIONS", {"gate": {"type": "dict", "options": options.GATE_OPTIONS}}),
+    ],
 )
-def test_fragment_and_spec_agree(fragment: str, spec: dict[str, Any]) -> None:
-    text = importlib.import_module(f"{FRAGMENTS}.{fragment}").ModuleDocFragment.DOCUMENTATION
+def test_fragment_and_spec_agree(fragment: str, part: str, spec: dict[str, Any]) -> None:
+    text = getattr(importlib.import_module(f"{FRAGMENTS}.{fragment}").ModuleDocFragment, part)
     assert documented(yaml.safe_load(text)["options"]) == declared(spec)
 
 

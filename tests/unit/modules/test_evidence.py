@@ -42,6 +42,21 @@ def test_writes_and_returns_the_document(tmp_path: Path) -> None:
     assert module.evidence(params(tmp_path, image="reg/api:v1"), EPOCH + 9, dry_run=False)["changed"] is False
 
 
+def test_a_page_lies_beside_it(tmp_path: Path) -> None:
+    result = module.evidence(params(tmp_path), EPOCH, dry_run=False)
+    page = Path(result["page"])
+    assert page == tmp_path / "api-v1-1.html"
+    assert page.stat().st_mode & 0o777 == 0o644
+    written = page.read_text()
+    assert "<h1>api v1</h1>" in written
+    page.write_text("edited")
+    assert module.evidence(params(tmp_path), EPOCH, dry_run=True)["changed"]
+    assert module.evidence(params(tmp_path), EPOCH, dry_run=False)["changed"]
+    assert page.read_text() == written
+    assert module.evidence(params(tmp_path / "more", page=False), EPOCH, dry_run=False)["page"] == ""
+    assert [path.name for path in (tmp_path / "more").iterdir()] == ["api-v1-1.json"]
+
+
 def test_check_mode_writes_nothing(tmp_path: Path) -> None:
     assert module.evidence(params(tmp_path / "new"), EPOCH, dry_run=True)["changed"]
     assert list(tmp_path.iterdir()) == []

@@ -24,6 +24,7 @@ class Kind(NamedTuple):
 
 ROLLOUT = Kind("argoproj.io/v1alpha1", "Rollout")
 ANALYSIS_RUN = Kind("argoproj.io/v1alpha1", "AnalysisRun")
+EXPERIMENT = Kind("argoproj.io/v1alpha1", "Experiment")
 ANALYSIS_TEMPLATE = Kind("argoproj.io/v1alpha1", "AnalysisTemplate")
 CLUSTER_ANALYSIS_TEMPLATE = Kind("argoproj.io/v1alpha1", "ClusterAnalysisTemplate")
 REPLICA_SET = Kind("apps/v1", "ReplicaSet")

@@ -263,7 +263,8 @@ class Session:
         """GET from a Service through the API server; returns the body of its answer.
 
         Raises ``NotFound`` when there is no such Service, ``Unreachable`` when the API server itself does not answer,
-        and a plain ``KubeError`` with ``status`` and ``body`` for what the Service, or the proxy for it, answered.
+        and a plain ``KubeError`` with ``status`` and ``body`` for what the Service, or the proxy for it, answered: also
+        for a redirect, which is not followed.
         """
         subject = f"Service {namespace}/{service}:{port} {path}"
         url = f"/api/v1/namespaces/{quote(namespace)}/services/{quote(service)}:{port}/proxy/{path.lstrip('/')}"
@@ -271,7 +272,7 @@ class Session:
             answer = self._transport.request("GET", url, query=query, timeout=timeout)
         except TransportFailure as failure:
             raise _unreachable("proxy", subject, self.server, failure) from failure
-        if answer.status >= 400:
+        if answer.status >= 300:
             error = _error("proxy", subject, self.server, answer)
             if isinstance(error, (NotFound, Forbidden)) and not error.body:
                 raise error

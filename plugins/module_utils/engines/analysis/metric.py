@@ -18,18 +18,24 @@ from typing import Any
 
 from .duration import DurationError, parse_duration
 from .expression import Value, compile_condition, type_of
+from .extensions import NO_EXTENSIONS, Extensions, read_extensions
+from .phases import ERROR, FAILED, INCONCLUSIVE, RUNNING, SUCCESSFUL
+from .shapes import TemplateError
 
-SUCCESSFUL = "Successful"
-FAILED = "Failed"
-ERROR = "Error"
-INCONCLUSIVE = "Inconclusive"
-RUNNING = "Running"
+__all__ = [
+    "DEFAULT_CONSECUTIVE_ERROR_LIMIT",
+    "ERROR",
+    "FAILED",
+    "INCONCLUSIVE",
+    "RUNNING",
+    "SUCCESSFUL",
+    "Metric",
+    "TemplateError",
+    "format_value",
+    "read_metric",
+]
 
 DEFAULT_CONSECUTIVE_ERROR_LIMIT = 4
-
-
-class TemplateError(ValueError):
-    """An analysis template or its arguments are wrong: Argo would answer with a run in Error."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,7 @@ class Metric:
     success_condition: str = ""
     failure_condition: str = ""
     query: str = ""
+    extensions: Extensions = NO_EXTENSIONS
 
     @property
     def effective_count(self) -> int | None:
@@ -58,8 +65,12 @@ class Metric:
     def judge(self, value: Value) -> str:
         """The phase of a measurement. Raises ExpressionError, which makes the measurement an Error.
 
-        Both conditions are always evaluated; the failure condition wins.
+        Both conditions are always evaluated; the failure condition wins. An extension that has a verdict on the value
+        goes before them.
         """
+        verdict, _reason = self.extensions.verdict(value)
+        if verdict:
+            return verdict
         kind = type_of(value)
         passed = failed = False
         if self.success_condition:
@@ -88,6 +99,7 @@ def read_metric(data: Mapping[str, Any]) -> Metric:
         consecutive_success_limit=_number(data, "consecutiveSuccessLimit", 0),
         success_condition=_text(data, "successCondition"),
         failure_condition=_text(data, "failureCondition"),
+        extensions=read_extensions(data),
     )
     _validate(metric)
     return metric

@@ -51,6 +51,7 @@ class MetricResult:
     error: int = 0
     consecutive_error: int = 0
     consecutive_success: int = 0
+    consecutive_failure: int = 0
     measurements: list[Measurement] = field(default_factory=list)
 
     @property
@@ -68,6 +69,7 @@ class MetricResult:
             self.consecutive_error += 1
             return
         self.consecutive_error = 0
+        self.consecutive_failure = self.consecutive_failure + 1 if phase == FAILED else 0
         self.count += 1
         if phase == SUCCESSFUL:
             self.successful += 1
@@ -86,7 +88,8 @@ def violation(metric: Metric, result: MetricResult) -> tuple[str, str]:
         return INCONCLUSIVE, f"inconclusive ({result.inconclusive}) > inconclusiveLimit ({metric.inconclusive_limit})"
     if 0 <= metric.failure_limit < result.failed:
         return FAILED, f"failed ({result.failed}) > failureLimit ({metric.failure_limit})"
-    return "", ""
+    reason = metric.extensions.violated(result.consecutive_failure)
+    return (FAILED, reason) if reason else ("", "")
 
 
 def metric_phase(metric: Metric, result: MetricResult, terminating: bool) -> str:

@@ -13,9 +13,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .metric import TemplateError
-
 _SHOWN = 60
+
+
+class TemplateError(ValueError):
+    """An analysis template or its arguments are wrong: Argo would answer with a run in Error."""
 
 
 def mapping(value: Any, path: str, hint: str = "") -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..workloads.problems import Problem, pod_problem, replica_set_problem
+from .guard import tripped
 from .objects import (
     HASH_LABEL,
     Measurement,
@@ -68,13 +69,16 @@ class Change:
     steps: list[StepRecord] = field(default_factory=list)
     measurements: list[Measurement] = field(default_factory=list)
     attempt: int = 1
+    begun: int = 0
+    """How many of ``steps`` are of attempts before this one."""
 
 
 class State(NamedTuple):
     """Where the Rollout is, and what somebody has to decide.
 
     ``phase``: unknown, waiting (generation not observed yet), resting (on stable, nothing in progress), progressing,
-    paused, aborted, promoted or superseded. ``decision``: empty, pause (an indefinite pause step waits), good or bad.
+    paused, aborted, promoted or superseded. ``decision``: empty, pause (an indefinite pause step waits), inconclusive
+    (paused by an analysis that was so), good or bad.
     """
 
     phase: str
@@ -88,12 +92,14 @@ class State(NamedTuple):
 
 class Follower:
     """The story of one Rollout. ``target`` and ``revision`` are the pod hash to follow and its revision, when they are
-    known from before."""
+    known from before. ``failures_in_a_row``, when it is not 0, is our own limit for an AnalysisRun: see `guard`."""
 
-    def __init__(self, name: str, target: str = "", revision: str = "") -> None:
+    def __init__(self, name: str, target: str = "", revision: str = "", failures_in_a_row: int = 0) -> None:
         self.name = name
+        self._failures_in_a_row = failures_in_a_row
         self.changes: list[Change] = []
         self.view: RolloutView | None = None
+        self.rollout: Object | None = None
         self._target = target
         self._revision = revision
         self._steps: tuple[Step, ...] = ()
@@ -149,6 +155,7 @@ class Follower:
     # -- the Rollout ---------------------------------------------------------------------------------------------
 
     def _rollout(self, obj: Object, at: float) -> list[Entry]:
+        self.rollout = obj
         view = self.view = read_rollout(obj)
         if not view.observed:
             return []
@@ -228,6 +235,7 @@ class Follower:
         self._close(change, at, ABORTED)
         change.outcome, change.reason = "", ""
         change.attempt += 1
+        change.begun = len(change.steps)
         self._position = None
         return [Entry(at, "retried", f"retried: the steps of {change.hash} begin again")]
 
@@ -273,10 +281,15 @@ class Follower:
 
     def _end(self, record: StepRecord, at: float | None, how: str, change: Change) -> None:
         record.finished_at, record.ended_by = at, how
-        if record.step.kind == ANALYSIS and not record.run and how in ("advance", "unseen"):
-            claimed = {each.run for each in change.steps}
-            runs = [run for run in self._runs(change) if run.step == record.step.index and run.name not in claimed]
-            record.run = max(runs, key=lambda run: (run.created, run.name)).name if runs else ""
+        record.run = self._run_of(record, change)
+
+    def _run_of(self, record: StepRecord, change: Change) -> str:
+        """The run of an analysis; of one that was over before it was seen, the newest that no other step has."""
+        if record.run or record.step.kind != ANALYSIS or record.ended_by not in ("advance", "unseen"):
+            return record.run
+        claimed = {each.run for each in change.steps}
+        runs = [run for run in self._runs(change) if run.step == record.step.index and run.name not in claimed]
+        return max(runs, key=lambda run: (run.created, run.name)).name if runs else ""
 
     def _close(self, change: Change, at: float, how: str) -> None:
         record = _open(change)
@@ -301,6 +314,8 @@ class Follower:
         return "passed" if record.ended_by == "unseen" or record.step.kind == ANALYSIS else "completed"
 
     def _pause(self, view: RolloutView, at: float) -> list[Entry]:
+        if PAUSE_INCONCLUSIVE in view.pauses and self._first_time("inconclusive", view.hash, view.revision, view.run):
+            return [Entry(at, "paused", "paused: the analysis was inconclusive")]
         if PAUSE_STEP not in view.pauses or self._paused_at == view.index:
             return []
         self._paused_at = view.index
@@ -316,6 +331,21 @@ class Follower:
         # A run forgets old measurements, and a controller with an old cache has been seen taking the newest back.
         heard += [each for each in run.measurements if each not in heard]
         return self._measure(run, at)
+
+    def _guarded(self, change: Change, view: RolloutView) -> str:
+        """Why our own limit ends this attempt: by a run that was its own, and did not end otherwise.
+
+        A run of an attempt before was aborted, or terminated; it may stand there for ever with its row of failures.
+        """
+        if not self._failures_in_a_row:
+            return ""
+        names = {self._run_of(record, change) for record in change.steps[change.begun :]} | {view.run, view.background}
+        for run in self._runs(change):
+            ours = run.name in names and not run.terminated and run.phase not in ("Failed", "Error")
+            reason = tripped(self._heard[run.name], self._failures_in_a_row) if ours else ""
+            if reason:
+                return reason
+        return ""
 
     def _runs(self, change: Change) -> list[RunView]:
         runs = [read_run(obj) for obj in self._kinds["AnalysisRun"].values()]
@@ -441,9 +471,12 @@ class Follower:
             return change.outcome, "good" if change.outcome == PROMOTED else "bad", change.reason
         if self._unreadable:
             return "progressing", "bad", self._unreadable
+        guarded = self._guarded(change, view)
+        if guarded:
+            return "progressing", "bad", guarded
         if view.phase == "Paused" and not view.resuming:
             if PAUSE_INCONCLUSIVE in view.pauses:
-                return "paused", "bad", "the analysis was inconclusive"
+                return "paused", "inconclusive", "the analysis was inconclusive"
             waits = PAUSE_STEP in view.pauses and step is not None and step.indefinite
             return "paused", "pause" if waits else "", ""
         if view.phase == "Degraded" and not view.message.startswith(_ABORT_TEXT):

@@ -42,6 +42,8 @@ class RolloutView:
     pauses: tuple[str, ...]
     run: str
     """Name of the current step's AnalysisRun; empty without one."""
+    background: str
+    """Name of the AnalysisRun that goes on beside the steps; empty without one."""
     replicas: int
     updated: int
     available: int
@@ -55,7 +57,8 @@ class RolloutView:
 def read_rollout(obj: Object) -> RolloutView:
     """Read a Rollout. ``status.observedGeneration`` is a string and lags behind ``metadata.generation``."""
     meta, status = obj["metadata"], obj.get("status") or {}
-    run = (status.get("canary") or {}).get("currentStepAnalysisRunStatus") or {}
+    canary = status.get("canary") or {}
+    run, background = (canary.get(f"current{which}AnalysisRunStatus") or {} for which in ("Step", "Background"))
     return RolloutView(
         observed=str(status.get("observedGeneration")) == str(meta.get("generation")),
         hash=status.get("currentPodHash") or "",
@@ -68,6 +71,7 @@ def read_rollout(obj: Object) -> RolloutView:
         full=bool(status.get("promoteFull")),
         pauses=tuple(pause.get("reason", "") for pause in status.get("pauseConditions") or ()),
         run=run.get("name") or "",
+        background=background.get("name") or "",
         replicas=status.get("replicas") or 0,
         updated=status.get("updatedReplicas") or 0,
         available=status.get("availableReplicas") or 0,

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ..workflow_triggers import MARKERS
 from ..workloads.problems import pod_problem
 from .facts import ERROR, INFO, WARNING, Facts, Finding, Object, Pipeline, how, refresh
 from .rollout import moment
 
-#: What Gitea looks for in a commit's message (SKIP_WORKFLOW_STRINGS, services/actions/notifier_helper.go).
-SKIP_WORDS = ("[skip ci]", "[ci skip]", "[no ci]", "[skip actions]", "[actions skip]")
 RUNNER_LABEL = {"app": "act-runner"}
 
 
@@ -193,7 +192,7 @@ def _built(facts: Facts, pipeline: Pipeline) -> bool:
 
 def _no_run(pipeline: Pipeline, subject: str) -> Finding:
     first = pipeline.message.strip().partition("\n")[0]
-    found = [word for word in SKIP_WORDS if word in pipeline.message]
+    found = [word for word in MARKERS if word in pipeline.message]
     evidence = [f"{pipeline.tag} is commit {pipeline.sha[:7]}: {first}", "Gitea has no run for it"]
     if found:
         return Finding(

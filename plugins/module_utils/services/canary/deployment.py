@@ -68,12 +68,12 @@ from ...engines.canary.pair import (
     scale_of,
 )
 from ...engines.canary.replicas import DEFAULT_FENCEPOST, ReplicaError
-from ...engines.canary.steps import ANALYSIS, FOLLOWED_ONLY, PAUSE, Planned, Step, StepError, plan, read_steps
+from ...engines.canary.steps import ANALYSIS, FOLLOWED_ONLY, PAUSE, Planned, StepError, plan, read_steps, refuse_falling
 from ...engines.netpol.prediction import selects
 from ...engines.workloads.problems import Problem
 from ...errors import AirgapError
 from ...times import Clock, rfc3339
-from ..analysis import Check
+from ..analysis import Check, GateSpec
 from .driver import THE_APPS_OWN, Deleted, Expected, NotOurs, Situation, Strategy, Verification
 from .seen import digests_of, is_ready, measurement_rows, sends_to, step_rows, version_of
 from .stepped import SteppedGate, load_analysis
@@ -83,7 +83,8 @@ _ABORTED = "RolloutAborted: Rollout aborted update to revision"
 
 
 class DeploymentDriver:
-    """Drives one Deployment. ``query`` asks Prometheus; ``container`` and ``service`` as for a Rollout."""
+    """Drives one Deployment. ``query`` asks Prometheus; ``container`` and ``service`` as for a Rollout, and
+    ``failures_in_a_row``: our own limit for every analysis."""
 
     name = "deployment"
     moves_pods = True
@@ -97,6 +98,7 @@ class DeploymentDriver:
         name: str,
         container: str | None = None,
         service: str | None = None,
+        failures_in_a_row: int = 0,
         strategy: Strategy = THE_APPS_OWN,
     ) -> None:
         self._session = session
@@ -107,6 +109,7 @@ class DeploymentDriver:
         self._strategy = strategy
         self._container = container
         self._service = service
+        self._failures_in_a_row = failures_in_a_row
         self._stable: dict[str, Any] = {}
         self._canary: dict[str, Any] | None = None
         self._memory: Memory | None = None
@@ -222,7 +225,7 @@ class DeploymentDriver:
                 rolling.get("maxUnavailable", DEFAULT_FENCEPOST),
             )
         except StepError as error:
-            raise AirgapError(f"{self._title}: {str(error).replace('spec.strategy.canary.', '')}.") from error
+            raise AirgapError(f"{self._title}: {_ours(error)}.") from error
 
     def _selector(self) -> str:
         labels = self._stable["spec"]["selector"].get("matchLabels") or {}
@@ -238,11 +241,15 @@ class DeploymentDriver:
         if not steps:
             raise AirgapError(f"{self._title}: a Deployment has no steps of its own. Give them with 'steps'.")
         self._plan()
+        try:
+            refuse_falling(steps)
+        except StepError as error:
+            raise AirgapError(f"{self._title}: {_ours(error)}.") from error
         for step in steps:
             if step.kind in FOLLOWED_ONLY:
                 raise AirgapError(f"{self._title}: steps[{step.index}]: {step.kind} needs the controller of a Rollout.")
         self._lint_analyses(situation)
-        return [*self._descents(steps), *self._lint_probe(situation), *self._lint_service(), *self._lint_budgets()]
+        return [*self._lint_probe(situation), *self._lint_service(), *self._lint_budgets()]
 
     def _refuse_owners(self) -> None:
         meta = self._stable["metadata"]
@@ -275,11 +282,15 @@ class DeploymentDriver:
         hashes = {"Latest": situation.hash or "latest", "Stable": situation.stable_hash or "stable"}
         for where, analysis in self._analyses():
             try:
-                load_analysis(self._session, self._namespace, analysis, hashes, background=where == ANALYSIS)
+                self._load(analysis, hashes, background=where == ANALYSIS)
             except KubeError:
                 raise
             except AirgapError as error:
                 raise AirgapError(f"{self._title}: {where}: {error.message}", **error.details) from error
+
+    def _load(self, analysis: Mapping[str, Any], hashes: Mapping[str, str], background: bool) -> GateSpec:
+        where = (self._session, self._namespace, self._name)
+        return load_analysis(*where, analysis, hashes, background, self._failures_in_a_row)
 
     def _analyses(self) -> list[tuple[str, Mapping[str, Any]]]:
         steps, background = self._raw()
@@ -289,15 +300,6 @@ class DeploymentDriver:
     def _raw(self) -> tuple[Sequence[Mapping[str, Any]], Mapping[str, Any] | None]:
         memory = self._memory
         return (memory.steps, memory.analysis) if memory else (self._strategy.steps or (), self._strategy.analysis)
-
-    @staticmethod
-    def _descents(steps: Sequence[Step]) -> list[str]:
-        pairs = zip(steps, steps[1:])
-        return [
-            f"step {step.index + 1} takes the weight down, from {before.weight} to {step.weight}"
-            for before, step in pairs
-            if step.weight < before.weight
-        ]
 
     def _lint_probe(self, situation: Situation) -> list[str]:
         container = next(each for each in containers(self._stable) if each["name"] == situation.container)
@@ -726,7 +728,7 @@ class DeploymentDriver:
         if index in self._gates:
             return
         hashes = {"Latest": self._canary_hash(), "Stable": memory.stable_hash}
-        spec = load_analysis(self._session, self._namespace, analysis, hashes, background=index == BACKGROUND)
+        spec = self._load(analysis, hashes, background=index == BACKGROUND)
         self._gates[index] = SteppedGate(spec, self._query, self._clock)
         metrics = [(metric.name, metric.count) for metric in spec.metrics]
         step = None if index == BACKGROUND else index
@@ -881,6 +883,11 @@ class DeploymentDriver:
     def measurements(self) -> list[dict[str, Any]]:
         """See `Driver`."""
         return measurement_rows(self._change)
+
+
+def _ours(error: StepError) -> str:
+    """Steps that were given are no part of a Rollout."""
+    return str(error).replace("spec.strategy.canary.", "")
 
 
 def _measured(check: Check) -> dict[str, Any]:

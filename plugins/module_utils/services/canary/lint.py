@@ -10,15 +10,15 @@ templates of templates), so that nothing else is refused here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from ...adapters.kube.kinds import ANALYSIS_TEMPLATE, CLUSTER_ANALYSIS_TEMPLATE
 from ...adapters.kube.session import Session
 from ...engines.analysis.expression import ExpressionError, lint
 from ...engines.analysis.metric import TemplateError, read_metric
-from ...engines.analysis.template import substitute
+from ...engines.analysis.template import flatten, references, substitute
 from ...errors import AirgapError
+from ..analysis_templates import Template, collect, in_cluster
 
 _CONDITIONS = ("successCondition", "failureCondition")
 _LIMITS = (
@@ -38,39 +38,34 @@ def lint_analysis(session: Session, namespace: str, analysis: Mapping[str, Any],
     """Check the templates that an ``analysis`` of a Rollout refers to, and those that they refer to.
 
     ``hashes`` gives the pod template hashes Latest and Stable. Raises ``AirgapError`` for a template that does not
-    exist, and for a condition or a limit that would make the controller's run an error.
+    exist, for a condition or a limit that would make the controller's run an error, and for templates that it cannot
+    merge.
     """
-    found: dict[str, Mapping[str, Any]] = {}
-    _collect(session, namespace, analysis.get("templates") or (), found)
+    found = [(template.title, template.spec or {}) for template in _collect(session, namespace, analysis)]
     args: dict[str, str] = {}
     # Templates of one analysis share their arguments; what the Rollout gives goes first.
-    for declared in [*(spec.get("args") or () for spec in found.values()), analysis.get("args") or ()]:
+    for declared in [*(spec.get("args") or () for _name, spec in found), analysis.get("args") or ()]:
         for arg in declared:
             value = _value(arg, hashes)
             if value != _UNKNOWN or arg.get("valueFrom") or arg["name"] not in args:
                 args[arg["name"]] = value
-    for name, spec in found.items():
+    for name, spec in found:
         for metric in spec.get("metrics") or ():
             try:
                 _lint_metric(metric, args)
             except TemplateError as problem:
                 raise AirgapError(f"Analysis {name}: metric {metric.get('name')!r}: {problem}") from problem
+    try:
+        flatten([spec for _name, spec in found])
+    except TemplateError as problem:
+        raise AirgapError(f"Analysis {', '.join(name for name, _spec in found)}: {problem}") from problem
 
 
-def _collect(
-    session: Session, namespace: str, references: Sequence[Mapping[str, Any]], found: dict[str, Mapping[str, Any]]
-) -> None:
-    for reference in references:
-        template, cluster = reference["templateName"], bool(reference.get("clusterScope"))
-        kind, where = (CLUSTER_ANALYSIS_TEMPLATE, None) if cluster else (ANALYSIS_TEMPLATE, namespace)
-        name = f"{kind.kind} {where}/{template}" if where else f"{kind.kind} {template}"
-        if name in found:
-            continue
-        body = session.find(kind, template, where)
-        if body is None:
-            raise AirgapError(f"{name} does not exist.")
-        found[name] = body.get("spec") or {}
-        _collect(session, namespace, found[name].get("templates") or (), found)
+def _collect(session: Session, namespace: str, analysis: Mapping[str, Any]) -> list[Template]:
+    try:
+        return collect(in_cluster(session, namespace), references(analysis, "analysis.templates"))
+    except TemplateError as problem:
+        raise AirgapError(f"Its analysis: {problem}") from problem
 
 
 def _value(arg: Mapping[str, Any], hashes: Mapping[str, str]) -> str:

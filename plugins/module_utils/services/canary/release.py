@@ -30,6 +30,8 @@ from ..release_record import FAILED, PROMOTED, ROLLED_BACK, LeaseLost, Record
 from .driver import Deleted, Driver, Expected, NotOurs, Situation, Verification
 
 ROLLBACK, LEAVE = "rollback", "leave"
+ABORT, PAUSE = "abort", "pause"
+"""What an inconclusive analysis or gate means: it has failed, or somebody has to decide, as Argo Rollouts does it."""
 
 _TICK = 1.0
 _RENEW_EVERY, _LEASE_SECONDS = 5.0, 60
@@ -43,6 +45,7 @@ _CATCH_UP_SECONDS, _QUIET_SECONDS = 3.0, 0.5
 STARTED, OBSERVED, STEP, PROMOTING = "canary_started", "canary_observed", "canary_step", "canary_promoting"
 ABORTING, RESTORING, ENDED = "canary_aborting", "canary_restoring", "canary_ended"
 GATE = "canary_gate"
+_INCONCLUSIVE = "Inconclusive"
 
 # What reading, judging and changing may raise: an object of an unexpected shape must not end a release half-way.
 _ERRORS = (AirgapError, AttributeError, LookupError, TypeError, ValueError)
@@ -79,6 +82,7 @@ class Options:
     digest: str = ""
     step_deadline: float = 900.0
     on_failure: str = ROLLBACK
+    on_inconclusive: str = ABORT
 
 
 class OwnGate(NamedTuple):
@@ -138,6 +142,7 @@ class Release:
         self._deadline = 0.0
         self._marker: tuple[Any, ...] = ()
         self._found = ""
+        self._advice = ""
 
     # -- the whole way -------------------------------------------------------------------------------------------
 
@@ -178,8 +183,8 @@ class Release:
             watcher.stop()
 
     def _drive(self, situation: Situation) -> dict[str, Any]:
-        if self._journal.has(STARTED):
-            self._catch_up()
+        if self._journal.has(STARTED) or situation.changing:
+            self._catch_up()  # who comes later sees everything before it judges anything
         if self._journal.has(ABORTING):
             self._say(f"taking up the roll-back of a run before: {self._journal.reason}")
             return self._end(situation, _Verdict("bad", self._journal.reason))
@@ -226,11 +231,7 @@ class Release:
         begun = self._journal.has(STARTED) and situation.image == self._our_image()
         ours = self._journal.has(OBSERVED) or begun
         if situation.aborted and situation.changing and not ours:
-            raise AirgapError(
-                f"The canary {situation.image} is already aborted ({situation.message or 'no reason given'}). Set the "
-                f"stable image {situation.stable_image} again, or retry it by setting status.abort to false, and "
-                "release then."
-            )
+            raise AirgapError(_already_aborted(situation))
         other = situation.changing and situation.image != self._options.image
         if self._options.image and other and not ours:
             raise AirgapError(
@@ -330,12 +331,16 @@ class Release:
         state = self._driver.state()
         if state.decision == "pause" and state.step is not None:
             return self._at_pause(state, state.step.index)
+        if state.decision == "inconclusive" and state.step is not None:
+            self._leave_to_somebody((state.canary_hash, state.step.index), state.reason)
         return None
 
     def _decided(self) -> _Verdict | None:
         state = self._driver.state()
         if state.decision == "good":
             return _Verdict("good", state.reason)
+        if state.decision == "inconclusive" and self._options.on_inconclusive == ABORT:
+            return _Verdict("bad", state.reason)
         if state.decision == "bad":
             return _Verdict("lost" if state.phase == SUPERSEDED else "bad", self._why(state))
         if state.phase == "resting" and self._options.image and self._driver.arrived(self._options.image):
@@ -453,9 +458,10 @@ class Release:
             self._end_pause(key, index)
             return None
         if self._gate is None:
-            if key not in self._waiting_said:
-                self._waiting_said.add(key)
-                self._say(f"no gate is given: waits {self._options.step_deadline:g} s for somebody to promote it")
+            self._leave_to_somebody(key, "no gate is given")
+            return None
+        if self._options.on_inconclusive == PAUSE and self._gate_phase(key) == _INCONCLUSIVE:
+            self._leave_to_somebody(key, "the gate was inconclusive")
             return None
         try:
             result = self._run_gate(self._gate, state, key)
@@ -467,7 +473,17 @@ class Release:
             self._passed.add(key)
             self._end_pause(key, index)
             return None
+        if result.phase == _INCONCLUSIVE and self._options.on_inconclusive == PAUSE:
+            return None
         return _Verdict("bad", f"gate at step {index + 1}: {result.phase}: {result.message}")
+
+    def _leave_to_somebody(self, key: _Pause, why: str) -> None:
+        """Nobody here decides: the step's whole time is left to whoever does."""
+        if key in self._waiting_said:
+            return
+        self._waiting_said.add(key)
+        self._restart_deadline()
+        self._say(f"{why}: waits {self._options.step_deadline:g} s for somebody to promote it or to abort it")
 
     def _run_gate(self, gate: OwnGate, state: State, key: _Pause) -> GateResult:
         spec: GateSpec = self._insist(lambda: gate.load({"Latest": state.canary_hash, "Stable": state.stable_hash}))
@@ -548,12 +564,19 @@ class Release:
         expected = self._expected(situation)
         self._act(lambda: self._driver.abort(expected))
         self._await_abort()
-        if self._options.image:
+        # Git would take back a change of ours at once, and any touch of the spec starts what was aborted again.
+        ours = self._driver.moves_pods or (bool(self._options.image) and not situation.kept_by)
+        if not ours:
+            self._advice = _go_back(situation, self._our_image(), image)
+            self._say(self._advice)
+        else:
             self._note(RESTORING, f"restoring {image}", image=image)
             self._say(f"image → {image} (stable)")
             expected = self._expected(situation)
             self._act(lambda: self._driver.set_image(image, expected))
-        verification = self._verified(stable, restored=bool(self._options.image), seconds=self._options.step_deadline)
+        verification = self._verified(stable, restored=ours, seconds=self._options.step_deadline)
+        if self._advice and self._insist(self._driver.inspect).hash == stable:
+            self._advice = ""  # somebody has gone back meanwhile
         if verification.missing:
             why = f"{reason}; stable could not be verified: {' '.join(verification.missing)}"
             return self._result(FAILED, why, situation, verification)
@@ -691,9 +714,10 @@ class Release:
             "reason": reason,
             **self._seen(situation),
             "verified": verification.as_dict(),
+            "advice": self._advice,
         }
         if outcome != PROMOTED:
-            result.update(failed=True, msg=f"{outcome}: {reason}")
+            result.update(failed=True, msg=f"{outcome}: {reason}" + (f". {self._advice}" if self._advice else ""))
         return result
 
     def _note_end(self, outcome: str, reason: str) -> None:
@@ -795,6 +819,24 @@ class _Journal:
     def _last(self, phase: str, key: str) -> str:
         values = [str(entry.get(key) or "") for entry in self._entries if entry["phase"] == phase]
         return values[-1] if values else ""
+
+
+def _already_aborted(situation: Situation) -> str:
+    said = f"The canary {situation.image} is already aborted ({situation.message or 'no reason given'})."
+    if situation.kept_by:
+        back = f"Revert in Git the commit that brought it (Application {situation.kept_by})"
+    else:
+        back = f"Set the stable image {situation.stable_image} again"
+    return f"{said} {back}, or try it again with the verb retry of lumen.airgap.rollout, and release then."
+
+
+def _go_back(situation: Situation, image: str, stable: str) -> str:
+    """What is left to do when the template is not ours to restore."""
+    if situation.kept_by:
+        what = f"Git still has {image} (Application {situation.kept_by}): revert the commit that brought it"
+    else:
+        what = f"The template still has {image}: set it back to {stable}"
+    return f"{what}. Nothing else may touch the Rollout's spec before, for that starts the aborted version again"
 
 
 def _measured(check: Check) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from ...adapters.kube.watcher import Observation, Subscription
 from ...engines.canary.follow import PAUSE_STEP, SUPERSEDED, Change, Entry, Follower, State
 from ...engines.canary.objects import HASH_LABEL, TRACKING_ANNOTATION, RolloutView, read_rollout
 from ...engines.canary.replicas import DEFAULT_FENCEPOST, ReplicaError
-from ...engines.canary.steps import Planned, StepError, plan, read_steps
+from ...engines.canary.steps import Planned, StepError, plan, read_steps, refuse_falling
 from ...engines.workloads.problems import Problem
 from ...errors import AirgapError
 from .driver import THE_APPS_OWN, Deleted, Expected, NotOurs, Situation, Strategy, Verification
@@ -36,7 +36,8 @@ _ATTEMPTS = 5
 class RolloutDriver:
     """Drives one Rollout. ``container``: whose image is released (default: the only one, or the one named like the
     Rollout). ``service``: the common Service (default: the one named like the Rollout, if there is one). ``strategy``
-    has to be the Rollout's own, if it says anything."""
+    has to be the Rollout's own, if it says anything. ``failures_in_a_row``: our own limit for the controller's
+    analyses, 0 for none."""
 
     name = "rollout"
     moves_pods = False
@@ -48,6 +49,7 @@ class RolloutDriver:
         name: str,
         container: str | None = None,
         service: str | None = None,
+        failures_in_a_row: int = 0,
         strategy: Strategy = THE_APPS_OWN,
     ) -> None:
         self._session = session
@@ -56,6 +58,7 @@ class RolloutDriver:
         self._name = name
         self._container = container
         self._service = service
+        self._failures_in_a_row = failures_in_a_row
         self._rollout: dict[str, Any] = {}
         self._follower = Follower(name)
         self._hash = self._hash_before = self._image = ""
@@ -140,7 +143,11 @@ class RolloutDriver:
         """See `Driver`. Every template of inline and background analyses is read and checked."""
         if self._rollout["spec"].get("paused"):
             raise AirgapError(f"{self._title} was paused by hand. Set spec.paused to false first.")
-        self._plan(self._rollout)
+        steps = [step for step, _counts in self._plan(self._rollout)]
+        try:
+            refuse_falling(steps)
+        except StepError as error:
+            raise AirgapError(f"{self._title}: {error}.") from error
         canary = self._rollout["spec"]["strategy"]["canary"] or {}
         for key in ("steps", "analysis"):
             wanted = getattr(self._strategy, key)
@@ -149,11 +156,13 @@ class RolloutDriver:
                     f"{self._title} has other {key} than were asked for, and the controller runs its own. Write them "
                     f"into spec.strategy.canary.{key}, or ask for none."
                 )
-        analyses = [step["analysis"] for step in canary.get("steps") or () if step.get("analysis")]
-        if canary.get("analysis"):
+        analyses = [step["analysis"] for step in canary.get("steps") or () if step.get("analysis") is not None]
+        if canary.get("analysis") is not None:
             analyses.append(canary["analysis"])
         hashes = {"Latest": situation.hash or "latest", "Stable": situation.stable_hash or "stable"}
         for analysis in analyses:
+            if not analysis.get("templates"):
+                raise AirgapError(f"{self._title} has an analysis without templates; its run would be an error.")
             try:
                 lint_analysis(self._session, self._namespace, analysis, hashes)
             except KubeError:
@@ -178,7 +187,7 @@ class RolloutDriver:
 
     def follow(self, target: str, revision: str, image: str) -> None:
         """See `Driver`."""
-        self._follower = Follower(self._name, target, revision)
+        self._follower = Follower(self._name, target, revision, self._failures_in_a_row)
         self._hash, self._hash_before, self._image = target, read_rollout(self._rollout).hash, image
 
     def see(self, observation: Observation) -> list[Entry]:

@@ -15,64 +15,53 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Callable
 
-from ...adapters.kube.kinds import ANALYSIS_TEMPLATE, CLUSTER_ANALYSIS_TEMPLATE
+from ...adapters.kube.kinds import DEPLOYMENT
 from ...adapters.kube.session import Session
+from ...engines.analysis import shapes
+from ...engines.analysis.metric import TemplateError
+from ...engines.analysis.template import references
 from ...errors import AirgapError
 from ...times import Clock
-from ..analysis import Check, GateResult, GateSpec, load_gate, run_gate
+from ..analysis import App, Check, GateResult, GateSpec, load_gate, run_gate
 
 _TURN_SECONDS = 0.5
 """How long queries may hold up a turn before it ends without them."""
 
 
 def load_analysis(
-    session: Session, namespace: str, analysis: Mapping[str, Any], hashes: Mapping[str, str], background: bool = False
+    session: Session,
+    namespace: str,
+    deployment: str,
+    analysis: Mapping[str, Any],
+    hashes: Mapping[str, str],
+    background: bool = False,
+    failures_in_a_row: int = 0,
 ) -> GateSpec:
     """The ``analysis`` of a step, or of the canary's ``background``, which may be endless: its templates as one run.
 
-    ``hashes`` gives the pod template hashes Latest and Stable. Raises ``AirgapError`` for what would make the run an
-    error.
+    ``hashes`` gives the pod template hashes Latest and Stable; ``failures_in_a_row`` is our own limit, 0 for none.
+    Raises ``AirgapError`` for what would make the run an error.
     """
-    references = analysis.get("templates") or []
-    if not references:
+    try:
+        wanted = references(analysis, "analysis.templates")
+        args = shapes.named(analysis.get("args"), "analysis.args", "name")
+        rules = shapes.named(analysis.get("dryRun"), "analysis.dryRun", "metricName")
+    except TemplateError as problem:
+        raise AirgapError(str(problem)) from problem
+    if not wanted:
         raise AirgapError("an analysis has no templates")
-    args = {arg["name"]: _given(arg) for arg in analysis.get("args") or ()}
-    dry_run = [str(rule["metricName"]) for rule in analysis.get("dryRun") or ()]
-    specs: list[GateSpec] = []
-    for reference in references:
-        options = {
-            "template": reference["templateName"],
-            "cluster_template": bool(reference.get("clusterScope")),
-            "args": args if len(references) == 1 else _declared(session, namespace, reference, args),
-            "dry_run": dry_run if len(references) == 1 else [],
-            "endless": background,
-        }
-        specs.append(load_gate(session, options, namespace, hashes))
-    if len(specs) == 1:
-        return specs[0]
-    if dry_run:
-        raise AirgapError("dryRun is not supported for an analysis of several templates: write it into the templates")
-    metrics = [metric for spec in specs for metric in spec.metrics]
-    if len({metric.name for metric in metrics}) < len(metrics):
-        raise AirgapError("two of its templates have a metric of the same name")
-    return GateSpec(
-        ", ".join(spec.name for spec in specs), metrics, frozenset().union(*(spec.dry_run for spec in specs))
-    )
+    options = {
+        "references": wanted,
+        "args": {arg["name"]: _given(arg) for arg in args},
+        "dry_run": [rule["metricName"] for rule in rules],
+        "endless": background,
+        "consecutive_failure_limit": failures_in_a_row or None,
+    }
+    return load_gate(session, options, namespace, hashes, App(DEPLOYMENT, deployment))
 
 
 def _given(arg: Mapping[str, Any]) -> Any:
     return arg["value"] if "value" in arg else {key: value for key, value in arg.items() if key != "name"}
-
-
-def _declared(
-    session: Session, namespace: str, reference: Mapping[str, Any], args: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Templates of one analysis share its arguments: each takes its own."""
-    cluster = bool(reference.get("clusterScope"))
-    kind, where = (CLUSTER_ANALYSIS_TEMPLATE, None) if cluster else (ANALYSIS_TEMPLATE, namespace)
-    body = session.find(kind, reference["templateName"], where) or {}
-    names = {each.get("name") for each in (body.get("spec") or {}).get("args") or ()}
-    return {name: value for name, value in args.items() if name in names}
 
 
 class _Stopped(BaseException):

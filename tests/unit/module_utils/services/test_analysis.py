@@ -6,17 +6,21 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds import DEPLOYMENT, ROLLOUT, SECRET
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.prometheus import PrometheusError
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
 from ansible_collections.lumen.airgap.plugins.module_utils.services import analysis
 from ansible_collections.lumen.airgap.plugins.module_utils.services.analysis import (
+    App,
     Check,
     GateResult,
     GateSpec,
@@ -75,6 +79,135 @@ def test_args_and_dry_run() -> None:
     spec = load(FakeSession(body), template="success-rate", args=args)
     assert spec.metrics[0].query == 'rate({hash="64bdf7c984",app="lumen-api"})'
     assert spec.dry_run == {"other"}
+
+
+def names(spec: GateSpec) -> list[str]:
+    return [one.name for one in spec.metrics]
+
+
+def refer(name: str, cluster: bool = False) -> dict[str, Any]:
+    return {"templateName": name, "clusterScope": cluster} if cluster else {"templateName": name}
+
+
+def test_templates_of_templates() -> None:
+    """Each once, AnalysisTemplates first, in a circle too; arguments and dry runs are merged."""
+    session = FakeSession(
+        template("top", metrics=[metric("top")], templates=[refer("all", True), refer("left")], args=[{"name": "a"}]),
+        template(
+            "left", metrics=[metric("left")], templates=[refer("top"), refer("right")], dryRun=[{"metricName": "l"}]
+        ),
+        template("right", metrics=[metric("right")], args=[{"name": "a", "value": "1"}]),
+        template(
+            "all", "ClusterAnalysisTemplate", metrics=[metric("all")], templates=[refer("right"), refer("all", True)]
+        ),
+    )
+    spec = load(session, template="top")
+    assert (spec.name, names(spec)) == ("AnalysisTemplate lumen/top", ["top", "right", "left", "all"])
+    assert spec.dry_run == {"left", "all"}
+    assert len(session.calls) == 4
+    spec = load(session, template="all", cluster_template=True)
+    assert (spec.name, names(spec)) == ("ClusterAnalysisTemplate all", ["right", "all"])
+
+
+def test_templates_of_templates_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "templates.yaml"
+    documents = [
+        template("top", metrics=[], templates=[refer("two", True), refer("one")]),
+        template("one", metrics=[metric("one")]),
+    ]
+    path.write_text("\n---\n".join(json.dumps(document) for document in documents), encoding="utf-8")
+    session = FakeSession(template("two", "ClusterAnalysisTemplate", metrics=[metric("two")]))
+    assert names(load(session, file=str(path), template="top")) == ["one", "two"]
+    with pytest.raises(AirgapError, match="The template 'two' is in a cluster"):
+        load(file=str(path), template="top")
+
+
+def secret(**data: bytes) -> dict[str, Any]:
+    encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
+    metadata = {"name": "prometheus", "namespace": "lumen"}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": encoded}
+
+
+HUNTER = 'hunter2 "&\u00e9'
+FROM_SECRET = {"valueFrom": {"secretKeyRef": {"name": "prometheus", "key": "token"}}}
+WITH_SECRET = {"prometheus": {"query": 'up{token="{{args.token}}"}'}}
+
+
+def test_a_secret_is_read_and_never_repeated() -> None:
+    session = FakeSession(secret(token=HUNTER.encode()))
+    spec = load(session, metrics=[metric(count=1, failureLimit=0, provider=WITH_SECRET)], args={"token": FROM_SECRET})
+    assert spec.metrics[0].query == f'up{{token="{HUNTER}"}}'
+    forms = (HUNTER, "hunter2%20%22%26%C3%A9", "hunter2+%22%26%C3%A9", 'hunter2 \\"&\u00e9', 'hunter2 \\"&\\u00e9')
+    odd = PrometheusError(f"parse error near {' or '.join(forms)}", "query")
+    clock = FakeClock()
+    lines: list[str] = []
+    result = run_gate(spec, Prometheus(odd).query, clock, lambda check: lines.append(str(check)))
+    assert result.phase == "Error"
+    told = [*lines, str(result), spec.outline, str(ask_once(spec, Prometheus([1.0]).query))]
+    with pytest.raises(PrometheusError, match=r"parse error near \*{5} or") as caught:
+        ask_once(spec, Prometheus(odd).query)
+    told.append(caught.value.message)
+    assert not [text for text in told if "hunter2" in text]
+
+
+def test_a_secret_in_a_condition_or_a_name_is_not_repeated_when_it_is_refused() -> None:
+    session = FakeSession(secret(token=b"hunter2 >"))
+    for fields in ({"successCondition": "result[0] > {{args.token}}"}, {"name": "m {{args.token}}"}):
+        with pytest.raises(AirgapError) as caught:
+            load(session, metrics=[metric(**fields)], args={"token": FROM_SECRET})
+        assert "hunter2" not in caught.value.message + str(caught.value.details)
+
+
+def test_a_secret_is_read_only_when_it_is_needed() -> None:
+    body = template(args=[{"name": "token", **FROM_SECRET}])
+    session = FakeSession(body, secret(other=b"x"))
+    assert load(session, template="success-rate", args={"token": "given"})
+    assert not [call for call in session.calls if call[1] == SECRET]
+    with pytest.raises(AirgapError, match=r"args\.token: Secret lumen/prometheus has no key 'token'"):
+        load(session, template="success-rate")
+    with pytest.raises(AirgapError, match=r"args\.token: Secret lumen/prometheus does not exist"):
+        load(FakeSession(body), template="success-rate")
+    with pytest.raises(AirgapError, match=r"Secret lumen/prometheus, key 'token': the value is not text"):
+        load(FakeSession(body, secret(token=b"\xff")), template="success-rate")
+    with pytest.raises(AirgapError, match=r"no cluster gives|give a kubeconfig"):
+        load(metrics=[metric()], args={"token": FROM_SECRET})
+
+
+@pytest.mark.parametrize("kind", [ROLLOUT, DEPLOYMENT])
+def test_fields_of_the_app(kind: Any) -> None:
+    metadata = {"name": "lumen-api", "namespace": "lumen", "labels": {"team": "a"}}
+    app = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, "spec": {"replicas": 3}}
+    session = FakeSession(app)
+    fields = {"team": "metadata.labels['team']", "replicas": "spec.replicas"}
+    args = {name: {"valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in fields.items()}
+    query = {"prometheus": {"query": "{{args.team}}/{{args.replicas}}"}}
+    options = {"metrics": [metric(provider=query)], "args": args}
+    spec = load_gate(session, options, "lumen", HASHES, App(kind, "lumen-api"))  # type: ignore[arg-type]
+    assert spec.metrics[0].query == "a/3"
+    assert len(session.calls) == 1
+    with pytest.raises(AirgapError, match="no Rollout or Deployment gives the field"):
+        load(session, **options)
+    with pytest.raises(AirgapError, match=f"{kind.kind} lumen/other does not exist"):
+        load_gate(session, options, "lumen", HASHES, App(kind, "other"))  # type: ignore[arg-type]
+
+
+def test_extensions_everywhere_inline_and_by_name() -> None:
+    spec = load(
+        FakeSession(template(metrics=[metric("a"), metric("b")], args=[{"name": "q", "value": "up"}])),
+        template="success-rate",
+        consecutive_failure_limit=3,
+        on_nan=None,
+        min_samples={"query": "sum({{args.q}})", "at_least": 50.0},
+        extensions={"b": {"consecutive_failure_limit": 2, "on_empty": "pass"}},
+    )
+    assert [one.extensions.consecutive_failure_limit for one in spec.metrics] == [3, 2]
+    assert [one.extensions.on_empty for one in spec.metrics] == ["", "pass"]
+    assert spec.metrics[0].extensions.min_samples.query == "sum(up)"  # type: ignore[union-attr]
+    assert spec.outline == (
+        "a, 5 checks every 60 s, consecutive_failure_limit: 3, min_samples: 50 (ours); "
+        "b, 5 checks every 60 s, consecutive_failure_limit: 2, on_empty: pass, min_samples: 50 (ours)"
+    )
+    assert load(metrics=[metric(on_nan="fail")], on_nan="pass").metrics[0].extensions.on_nan == "fail"
 
 
 def test_inline_metrics_take_any_args() -> None:
@@ -200,11 +333,24 @@ def test_a_file_that_yaml_cannot_make_a_tree_of(text: str, reason: str, tmp_path
         ({"metrics": [metric()], "dry_run": ["x+"]}, "matches no metric"),
         ({"metrics": [metric()], "dry_run": ["s", "s"]}, "same name"),
         ({"template": "success-rate", "args": {"nope": 1}}, "no such argument"),
-        ({"template": "referring"}, "spec.templates is not supported"),
+        ({"template": "referring"}, "two metrics have the same name 'success-rate'"),
+        ({"template": "dangling"}, "AnalysisTemplate lumen/nowhere does not exist"),
+        ({"template": "open"}, "args.app was not resolved"),
+        ({"metrics": [metric(successCondition="result[0] / 0 > 1")]}, "division by zero"),
+        ({"metrics": [metric(count="five")]}, "count must be a whole number, not 'five'"),
+        ({"metrics": [metric(count=None)]}, "runs indefinitely: give it a count"),
+        ({"metrics": [metric()], "on_nan": "x"}, "on_nan must be one of"),
+        ({"metrics": [metric()], "extensions": {"rate": {}}}, "extensions.rate: there is no such metric"),
+        ({"metrics": [metric(min_samples={"query": "{{args.q}}", "at_least": 1})]}, "failed to resolve"),
     ],
 )
 def test_refused(options: dict[str, Any], reason: str) -> None:
-    session = FakeSession(template(), template("referring", templates=[{"templateName": "success-rate"}]))
+    session = FakeSession(
+        template(),
+        template("referring", templates=[{"templateName": "success-rate"}]),
+        template("dangling", templates=[{"templateName": "nowhere"}]),
+        template("open", args=[{"name": "app"}]),
+    )
     with pytest.raises(AirgapError, match=reason):
         load(session, **options)
 
@@ -374,3 +520,86 @@ def test_ask_once() -> None:
     ]
     with pytest.raises(PrometheusError):
         ask_once(spec, Prometheus(PrometheusError("down", "unreachable")).query)
+
+
+def test_three_in_a_row_end_it_at_the_third() -> None:
+    result, lines, clock = gate(Prometheus([0.99], [0.5]), metric(consecutive_failure_limit=3))
+    assert (result.phase, len(lines), clock.time() - EPOCH) == ("Failed", 4, 180)
+    assert result.message.endswith("consecutiveFailures (3) >= consecutive_failure_limit (3) (ours)")
+    assert result.metrics[0]["consecutive_failure"] == 3
+    result, lines, _clock = gate(Prometheus([0.5], [0.5], [0.99], [0.5], [0.99]), metric(consecutive_failure_limit=3))
+    assert (result.phase, len(lines)) == ("Successful", 5)
+
+
+def test_what_an_extension_decided_is_shown_as_ours() -> None:
+    _result, lines, _clock = gate(Prometheus([math.nan]), metric(on_nan="pass"))
+    assert lines[0] == "check 1/5 success-rate nan \u2714 NaN in the result, on_nan: pass (ours)"
+    result, lines, _clock = gate(Prometheus([]), metric(on_empty="inconclusive"))
+    assert result.phase == "Inconclusive"
+    assert lines == ["check 1/5 success-rate no value ? the result is empty, on_empty: inconclusive (ours)"]
+    assert result.measurements[0]["message"].endswith("(ours)")
+
+
+LEAST = {"query": "sum(increase(requests[2m]))", "at_least": 50}
+
+
+def test_too_few_samples_are_inconclusive() -> None:
+    prometheus = Prometheus([0.2], [12.0], [0.99], [80.0], [0.99], [50.0])
+    one = metric(count=3, failureLimit=0, inconclusiveLimit=1, min_samples=LEAST)
+    result, lines, _clock = gate(prometheus, one)
+    assert result.phase == "Successful"
+    assert lines[0] == "check 1/3 success-rate 0.2 ? 12 samples, min_samples wants 50 (ours)"
+    assert prometheus.asked == ["rate(success-rate)", LEAST["query"]] * 3
+    result, _lines, _clock = gate(Prometheus([0.99], []), one)
+    assert result.phase == "Inconclusive"
+
+
+def test_a_companion_query_that_fails_is_an_error() -> None:
+    down = PrometheusError("down", "unreachable")
+    prometheus = Prometheus([0.99], down, [0.99], [80.0])
+    result, lines, _clock = gate(prometheus, metric(count=1, failureLimit=0, min_samples=LEAST))
+    assert result.phase == "Successful"
+    assert lines == ["check 1/1 success-rate 0.99 \u26a0 down", "check 1/1 success-rate 0.99 \u2714"]
+
+
+def test_check_mode_asks_the_companion_query_too() -> None:
+    asked = ask_once(load(metrics=[metric(min_samples=LEAST)]), Prometheus([0.5], [7.0]).query)
+    assert asked[1] == {"metric": "success-rate min_samples", "query": LEAST["query"], "value": "[7]"}
+
+
+def test_the_verdict_is_there_with_the_deciding_measurement() -> None:
+    """No time passes between the measurement that decides and the end, also with others that wait for theirs."""
+    for metrics, answers, decided in (
+        ([metric()], [[0.43]], 180),
+        ([metric(consecutive_failure_limit=2)], [[0.43]], 60),
+        ([metric(), metric("slow", interval="1h", count=9)], [[0.43]], 180),
+        ([metric(count=2, failureLimit=0)], [[0.99]], 60),
+    ):
+        clock = FakeClock()
+        seen: list[float] = []
+        result = run_gate(
+            load(metrics=metrics),
+            Prometheus(*answers).query,
+            clock,
+            lambda _check, seen=seen, clock=clock: seen.append(clock.time()),
+        )
+        assert result.phase in ("Failed", "Successful")
+        assert (seen[-1] - EPOCH, clock.time() - seen[-1]) == (decided, 0)
+
+
+def test_whoever_stops_the_gate_does_not_wait_for_a_query_that_hangs() -> None:
+    released = threading.Event()
+
+    def hang(_query: str) -> float:
+        released.wait(30)
+        return 1.0
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_gate(load(metrics=[metric()]), hang, FakeClock(), lambda _check: None, stop)
+        assert not released.is_set()
+    finally:
+        released.set()

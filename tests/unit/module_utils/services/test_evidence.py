@@ -77,6 +77,8 @@ def test_a_promoted_release() -> None:
         "commit": "4be01c9",
         "steps": canary()["steps"],
         "measurements": canary()["measurements"],
+        "conditions": {},
+        "pods": [],
         "timeline": [
             {"at": "2026-01-01T00:00:00Z", "text": "acquired"},
             {"at": "2026-01-01T00:00:30Z", "text": "pushed: digest sha256:1, bytes 7"},

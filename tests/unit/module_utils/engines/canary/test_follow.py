@@ -218,7 +218,7 @@ def test_inconclusive_stalled_and_invalid_are_bad() -> None:
     follower = following()
     pauses = [{"reason": "InconclusiveAnalysisRun"}]
     follower.see("Rollout", rollout(2, phase="Paused", pauseConditions=pauses), 101.0)
-    assert follower.state()[4:6] == ("bad", "the analysis was inconclusive")
+    assert follower.state()[4:6] == ("inconclusive", "the analysis was inconclusive")
     follower.see("Rollout", rollout(3, phase="Degraded", message="ProgressDeadlineExceeded: no progress"), 102.0)
     assert follower.state()[4:6] == ("bad", "ProgressDeadlineExceeded: no progress")
 

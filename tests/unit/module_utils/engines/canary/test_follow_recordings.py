@@ -257,3 +257,57 @@ def test_decisions_along_the_way() -> None:
         ("progressing", ""),
         ("promoted", "good"),
     ]
+
+
+# What our limit of three failures in a row says of each recording: (hash, revision) -> the run that it ends.
+GUARDED = {
+    "rollout-promoted": {},
+    "rollout-aborted-by-analysis": {("64bdf7c984", "3"): "lumen-api-64bdf7c984-3-1"},
+    "rollout-abort-retry-promote": {},
+    "controller-killed": {("6bcb9b5648", "4"): "lumen-api-6bcb9b5648-4-1"},
+    "argocd-bumps-and-reverts": {
+        ("64bdf7c984", "3"): "lumen-api-64bdf7c984-3-3",
+        ("64bdf7c984", "5"): "lumen-api-64bdf7c984-5-1",  # 2 good and 3 failed: Successful for Argo
+        ("6bcb9b5648", "9"): "lumen-api-6bcb9b5648-9-1",
+    },
+    "canary-scoped-analysis": {},  # the third failure is Argo's verdict too
+}
+
+
+def guard(follower: Follower) -> tuple[str, str, str] | None:
+    """The change that our limit ends now, and why."""
+    state = follower.state()
+    ours = state.decision == "bad" and "(ours)" in state.reason
+    return (state.canary_hash, state.revision, state.reason) if ours else None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_three_failures_in_a_row_by_our_limit(name: str) -> None:
+    follower, ended = Follower("lumen-api", failures_in_a_row=3), {}
+    for each in load(name):
+        follower.see(each.kind, each.object, each.at)
+        found = guard(follower)
+        if found is not None:
+            ended.setdefault(found[:2], found[2])
+    assert {key: reason.split()[3] for key, reason in ended.items()} == GUARDED[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_our_limit_says_the_same_wherever_it_is_cut(name: str) -> None:
+    seen = load(name)
+    whole, told = Follower("lumen-api", failures_in_a_row=3), []
+    for each in seen:
+        whole.see(each.kind, each.object, each.at)
+        told.append(guard(whole))
+    before = Follower("lumen-api")
+    for cut in range(1, len(seen)):
+        replay(seen[cut - 1 : cut], before)
+        target = before.change.hash if before.change and not before.change.outcome else ""
+        restarted, _entries = replay(
+            objects_now(seen[:cut], rollout_first=True), Follower("lumen-api", target, failures_in_a_row=3)
+        )
+        got = [guard(restarted)]
+        for each in seen[cut:]:
+            restarted.see(each.kind, each.object, each.at)
+            got.append(guard(restarted))
+        assert got == told[cut - 1 :], cut

@@ -208,6 +208,47 @@ def test_a_slow_verdict_of_one_analysis_does_not_hold_up_the_other() -> None:
     assert {each["run"] for each in result["measurements"]} == {"api-hv110-2", "api-hv110-2-1"}
 
 
+def test_three_failures_in_a_row_are_our_own_limit() -> None:
+    patient = {**TEMPLATE, "spec": {**TEMPLATE["spec"], "metrics": [{**METRIC, "count": 10, "failureLimit": 9}]}}
+    lab = DeploymentLab(answers=[0.5, 1.0] + [0.5] * 8, template=patient, failures_in_a_row=3)
+    result = lab.release().run()
+    assert result["outcome"] == "rolled_back"
+    assert len(result["measurements"]) == 5
+    assert "(ours)" in result["reason"]
+
+
+def undecided() -> dict[str, Any]:
+    between = {**METRIC, "successCondition": "result[0] > 0.95", "failureCondition": "result[0] < 0.5"}
+    return {**TEMPLATE, "spec": {**TEMPLATE["spec"], "metrics": [between]}}
+
+
+def test_what_is_inconclusive_aborts_or_waits_for_somebody() -> None:
+    lab = DeploymentLab(answers=[0.7], template=undecided())
+    result = lab.release().run()
+    assert (result["outcome"], result["reason"]) == ("rolled_back", "the analysis was inconclusive")
+    nothing_left(lab, OLD)
+    lab = DeploymentLab(answers=[0.7], template=undecided())
+    lab.after(20, lambda: edit(lab, CANARY, metadata={"annotations": {ALLOW_ANNOTATION: "2"}}))
+    result = lab.release(on_inconclusive="pause").run()
+    assert result["outcome"] == "promoted"
+    assert "paused: the analysis was inconclusive" in texts(result)
+    assert [step["result"] for step in result["steps"]][1] == "Inconclusive"
+
+
+def test_templates_of_one_analysis_are_one_run() -> None:
+    other = {"name": "errors", "provider": {"prometheus": {"query": "errors"}}}
+    both = {"analysis": {"templates": [{"templateName": "success-rate"}, {"templateName": "errors"}]}}
+    lab = DeploymentLab([{"setWeight": 20}, both])
+    metadata = {"name": "errors", "namespace": NAMESPACE}
+    lab.session.put({**TEMPLATE, "metadata": metadata, "spec": {"metrics": [other]}})
+    result = lab.release().run()
+    assert result["outcome"] == "promoted"
+    assert {(each["run"], each["metric"]) for each in result["measurements"]} == {
+        ("api-hv110-2-1", "success-rate"),
+        ("api-hv110-2-1", "errors"),
+    }
+
+
 def test_our_gate_at_a_pause_decides() -> None:
     for value, outcome in ((1.0, "promoted"), (0.5, "rolled_back")):
         lab = DeploymentLab(PAUSES)
@@ -316,6 +357,7 @@ def test_refusals_touch_nothing(parts: dict[str, Any], message: str) -> None:
     [
         ([], "Give them with 'steps'"),
         ([{"setWeight": 101}], "steps[0]: setWeight is 101; it must be a whole number from 0 to 100"),
+        ([{"setWeight": 50}, {"setWeight": 20}], "steps[1]: setWeight goes down from 50 to 20"),
         ([{"setWeight": 20}, {"analysis": {}}], "steps[1]: an analysis has no templates"),
         ([{"analysis": {"templates": [{"templateName": "nobody"}]}}], "nobody does not exist"),
         ([{"experiment": {}}], "experiment needs the controller of a Rollout"),
@@ -361,7 +403,7 @@ def test_services_that_cannot_work_are_refused() -> None:
 def test_what_somebody_should_know_is_said_and_does_not_stop_it() -> None:
     deployment = new_deployment()
     del deployment["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]
-    lab = DeploymentLab([{"setWeight": 50}, {"setWeight": 20}], deployment=deployment)
+    lab = DeploymentLab([{"setWeight": 50}], deployment=deployment)
     lab.session.remove(SERVICE, NAME, NAMESPACE)
     kind = {"apiVersion": POD_DISRUPTION_BUDGET.api_version, "kind": POD_DISRUPTION_BUDGET.kind}
     budget = {"name": "keep", "namespace": NAMESPACE}
@@ -370,7 +412,6 @@ def test_what_somebody_should_know_is_said_and_does_not_stop_it() -> None:
     assert result["outcome"] == "promoted"
     warnings = [entry["text"] for entry in result["timeline"] if entry["text"].startswith("warning: ")]
     assert [re.sub("^warning: ", "", text).partition(":")[0] for text in warnings] == [
-        "step 2 takes the weight down, from 50 to 20",
         "container api has no readinessProbe",
         "there is no Service api",
         "PodDisruptionBudget keep counts the canary's pods as well while they are there",

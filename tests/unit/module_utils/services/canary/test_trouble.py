@@ -471,6 +471,7 @@ def test_analyses_that_the_controller_runs_well_are_not_refused(what: str) -> No
         template["spec"] = {"templates": [{"templateName": "success-rate"}, {"templateName": "more"}]}
     elif what == "shared":
         template["spec"]["args"] = [{"name": "hash"}]
+        metric["name"] = "other"
         analysis["templates"].append({"templateName": "success-rate"})
     else:
         analysis["args"] = [{"name": "hash", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]
@@ -497,6 +498,16 @@ def test_conditions_and_limits_are_linted_in_templates_of_templates(change: dict
     lab.session.put(bad)
     lab.session.edit(ANALYSIS_TEMPLATE, "success-rate", NAMESPACE, {"spec": {"templates": [{"templateName": "bad"}]}})
     with pytest.raises(AirgapError, match=f"AnalysisTemplate lumen/bad: metric 'success-rate': .*{message}"):
+        lab.release().preview()
+
+
+def test_templates_that_the_controller_cannot_merge_are_refused() -> None:
+    lab = Lab()
+    same = copy.deepcopy(TEMPLATE)
+    same["metadata"]["name"] = "same"
+    lab.session.put(same)
+    lab.session.edit(ANALYSIS_TEMPLATE, "success-rate", NAMESPACE, {"spec": {"templates": [{"templateName": "same"}]}})
+    with pytest.raises(AirgapError, match="two metrics have the same name 'success-rate'"):
         lab.release().preview()
 
 

@@ -1,0 +1,279 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The image of a workload in Git: changed by a commit of its own, and that commit taken back.
+
+A push is a compare and swap: when somebody else has pushed meanwhile, the change is made again on what is there now.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from typing import Any, Callable, NamedTuple, Protocol
+
+from ..adapters.git import File, GitError, Person, Rejected, RemoteAway
+from ..engines import gitops
+from ..engines.workflow_triggers import MARKER, silent, starts_on_push
+from ..errors import AirgapError
+from ..times import Clock
+
+YAML_IMPORT_ERROR: str | None = None
+try:
+    import yaml
+except ImportError:
+    YAML_IMPORT_ERROR = traceback.format_exc()
+
+#: Where Gitea looks for workflows: the first of these that is there.
+_WORKFLOWS = (".gitea/workflows", ".github/workflows")
+_PAUSE = 1.0
+_SHOWN = 10
+
+AUTO, ALWAYS, NEVER = "auto", "always", "never"
+
+
+class Repository(Protocol):
+    """One branch of a remote repository (``adapters.git.Repository``)."""
+
+    def fetch(self, branch: str, history: bool = False) -> str:
+        """Its head."""
+
+    def read(self, commit: str, path: str) -> File | None:
+        """A file of a commit."""
+
+    def names(self, commit: str, directory: str) -> list[str]:
+        """Files below a directory."""
+
+    def find(self, commit: str) -> str | None:
+        """The full name of a commit."""
+
+    def parents(self, commit: str) -> list[str]:
+        """Its parents."""
+
+    def contains(self, head: str, commit: str) -> bool:
+        """Whether it is in the history of ``head``."""
+
+    def changed(self, commit: str) -> list[str]:
+        """What it changed."""
+
+    def commit(self, parent: str, path: str, file: File, message: str, author: Person) -> str:
+        """A new one."""
+
+    def push(self, commit: str, branch: str) -> None:
+        """Compare and swap."""
+
+
+class Place(NamedTuple):
+    """What image is meant: in which file of which branch, and of which container (see ``engines.gitops``)."""
+
+    branch: str
+    path: str
+    container: str | None = None
+    resource: str | None = None
+    every: bool = False
+
+
+class How(NamedTuple):
+    """How it is committed. ``skip_ci``: auto, always or never; ``message`` may be empty."""
+
+    author: Person
+    message: str = ""
+    skip_ci: str = AUTO
+    attempts: int = 5
+
+
+class Done(NamedTuple):
+    """``commit`` is the branch's head now, or in a dry run before; ``before`` and ``after`` are the file's text."""
+
+    changed: bool
+    commit: str
+    message: str
+    changes: Sequence[gitops.Change]
+    before: str
+    after: str
+    attempts: int = 1
+
+    def as_dict(self, path: str) -> dict[str, Any]:
+        """What the module returns."""
+        return {
+            "changed": self.changed,
+            "commit": self.commit,
+            "message": self.message,
+            "changes": [change._asdict() for change in self.changes],
+            "attempts": self.attempts,
+            "diff": {"before": self.before, "after": self.after, "before_header": path, "after_header": path},
+        }
+
+
+class _Planned(NamedTuple):
+    edit: gitops.Edit
+    subject: str
+
+
+class GitopsImage:
+    """``repository`` is fetched anew for each attempt."""
+
+    def __init__(self, repository: Repository, clock: Clock) -> None:
+        self._repository = repository
+        self._clock = clock
+
+    def set(self, place: Place, image: str, how: How, dry_run: bool = False) -> Done:
+        """Let the manifest name ``image``. Nothing is committed when it does."""
+
+        def plan(head: str, file: File) -> _Planned:
+            edit = gitops.set_image(
+                file.text, image, container=place.container, resource=place.resource, every=place.every
+            )
+            return _Planned(edit, f"chore: bump {self._what(place, image)} to {_version(image)}")
+
+        return self._swap(place, how, plan, dry_run, history=False)
+
+    def revert(self, place: Place, commit: str, how: How, dry_run: bool = False) -> Done:
+        """Take back what ``commit`` changed, whatever came after it, unless the image has moved on since."""
+
+        def plan(head: str, file: File) -> _Planned:
+            name = self._reverted(head, commit, place)
+            undone = self._undo(name, place, file)
+            return _Planned(undone, f"revert: {self._back(undone, place)}, undoing {name[:_SHOWN]}")
+
+        return self._swap(place, how, plan, dry_run, history=True)
+
+    # -- one commit ------------------------------------------------------------------------------------------------
+
+    def _swap(
+        self, place: Place, how: How, plan: Callable[[str, File], _Planned], dry_run: bool, history: bool
+    ) -> Done:
+        pushed = ""
+        for attempt in range(1, how.attempts + 1):
+            head = self._repository.fetch(place.branch, history)
+            file = self._file(head, place)
+            planned = self._planned(plan, head, file, place)
+            edit = planned.edit
+            if not edit.changes:
+                arrived = bool(pushed) and self._arrived(place.branch, pushed)
+                return Done(arrived, pushed if arrived else head, "", (), file.text, file.text, attempt)
+            message = self._message(head, place, how, planned.subject)
+            done = Done(True, head, message, edit.changes, file.text, edit.text, attempt)
+            if dry_run:
+                return done
+            pushed = self._repository.commit(head, place.path, File(edit.text, file.mode), message, how.author)
+            try:
+                self._repository.push(pushed, place.branch)
+                return done._replace(commit=pushed)
+            except (Rejected, RemoteAway) as error:
+                if attempt == how.attempts:
+                    said = f"{error.message} (tried {attempt} times)"
+                    raise type(error)(said, **error.details) from error
+                self._clock.sleep(_PAUSE * attempt)
+        raise AirgapError("at least one attempt is needed")
+
+    def _arrived(self, branch: str, pushed: str) -> bool:
+        """Whether a push whose answer was lost has arrived all the same."""
+        return self._repository.contains(self._repository.fetch(branch, history=True), pushed)
+
+    def _file(self, head: str, place: Place) -> File:
+        file = self._repository.read(head, place.path)
+        if file is None:
+            raise GitError(f"There is no {place.path} on the branch {place.branch} (commit {head[:_SHOWN]})")
+        return file
+
+    def _planned(self, plan: Callable[[str, File], _Planned], head: str, file: File, place: Place) -> _Planned:
+        try:
+            return plan(head, file)
+        except gitops.GitopsError as error:
+            raise AirgapError(f"{place.path} on the branch {place.branch}: {error}") from error
+
+    # -- messages --------------------------------------------------------------------------------------------------
+
+    def _message(self, head: str, place: Place, how: How, subject: str) -> str:
+        message = how.message or subject
+        if how.skip_ci == ALWAYS or (how.skip_ci == AUTO and self._starts(head, place)):
+            return message if silent(message) else f"{message} {MARKER}"
+        return message
+
+    def _starts(self, head: str, place: Place) -> bool:
+        """Whether this commit would start a run."""
+        for directory in _WORKFLOWS:
+            names = self._repository.names(head, directory)
+            if names:
+                texts = [name for name in names if name.endswith((".yml", ".yaml"))]
+                return any(starts_on_push(self._workflow(head, name), place.branch, [place.path]) for name in texts)
+        return False
+
+    def _workflow(self, head: str, name: str) -> Any:
+        if YAML_IMPORT_ERROR:
+            return None  # unread, it counts as one that starts
+        try:
+            file = self._repository.read(head, name)
+            return yaml.safe_load(file.text) if file else None
+        except (GitError, yaml.YAMLError, ValueError, RecursionError):
+            return None
+
+    @staticmethod
+    def _what(place: Place, image: str) -> str:
+        return place.container or gitops.Image.split(image).repository.rpartition("/")[2]
+
+    def _back(self, undone: gitops.Edit, place: Place) -> str:
+        if not undone.changes:
+            return "nothing"
+        change = undone.changes[0]
+        return f"{self._what(place, change.after)} back to {_version(change.after)} from {_version(change.before)}"
+
+    # -- reverting -------------------------------------------------------------------------------------------------
+
+    def _reverted(self, head: str, commit: str, place: Place) -> str:
+        name = self._repository.find(commit)
+        if name is None or not self._repository.contains(head, name):
+            raise GitError(f"The branch {place.branch} has no commit {commit}")
+        changed = self._repository.changed(name)
+        if changed != [place.path]:
+            raise GitError(
+                f"The commit {name[:_SHOWN]} did not change {place.path} alone, but {', '.join(changed) or 'nothing'}: "
+                "it is no bump of an image. Revert it by hand"
+            )
+        return name
+
+    def _undo(self, name: str, place: Place, file: File) -> gitops.Edit:
+        """The manifest with the images that the commit took out, in the places where it put others."""
+        (parent, *others) = self._repository.parents(name) or [""]
+        before = self._repository.read(parent, place.path) if parent and not others else None
+        after = self._repository.read(name, place.path)
+        if before is None or after is None:
+            raise GitError(f"The commit {name[:_SHOWN]} is a merge, or made the file: revert it by hand")
+        moved = _moved(gitops.find_images(before.text), gitops.find_images(after.text))
+        if not moved or _with(before.text, [(found, new) for found, _old, new in moved]).text != after.text:
+            raise GitError(f"The commit {name[:_SHOWN]} changed more of {place.path} than images: revert it by hand")
+        now = {(found.resource, found.place): found.image for found in gitops.find_images(file.text)}
+        images = [(now.get((found.resource, found.place), "no image"), old, new) for found, old, new in moved]
+        if all(here == old for here, old, _new in images):
+            return gitops.Edit(file.text, [])  # it is back already
+        for (found, _old, _new), (here, _was, made) in zip(moved, images):
+            if here != made:
+                raise AirgapError(
+                    f"{place.path}: {found.place} has {here} now, not {made} of the commit {name[:_SHOWN]}: the image "
+                    "has moved on since, and is left as it is"
+                )
+        return _with(file.text, [(found, old) for found, old, _new in moved])
+
+
+def _moved(before: Sequence[gitops.Found], after: Sequence[gitops.Found]) -> list[tuple[gitops.Found, str, str]]:
+    """Where the image differs, with both images."""
+    new = {(found.resource, found.place): found.image for found in after}
+    there = ((found, new.get((found.resource, found.place), found.image)) for found in before)
+    return [(found, found.image, image) for found, image in there if image != found.image]
+
+
+def _with(text: str, images: Sequence[tuple[gitops.Found, str]]) -> gitops.Edit:
+    """The manifest with these images in these places."""
+    changes: list[gitops.Change] = []
+    for found, image in images:
+        edit = gitops.set_image(text, image, container=found.container or None, resource=found.resource)
+        text = edit.text
+        changes += edit.changes
+    return gitops.Edit(text, changes)
+
+
+def _version(image: str) -> str:
+    parts = gitops.Image.split(image)
+    return parts.tag or parts.digest or image

@@ -1,0 +1,279 @@
+#!/usr/bin/python
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The image of a workload in a repository of manifests."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: gitops_image
+short_description: Change the image of a workload in Git, or take that commit back
+version_added: 0.4.0
+author:
+  - The lumen.airgap maintainers (@lumen-airgap)
+description:
+  - Finds the image in a manifest by its structure, changes that scalar and nothing else, and pushes it as a commit of
+    its own. Comments, order, quotes, anchors and line ends stay as they are.
+  - A push is a compare and swap. When somebody else has pushed meanwhile, the change is made again on what is there
+    now, O(attempts) times.
+  - The repository is not checked out. Hooks, filters and symbolic links in it have no say, and neither has the
+    configuration of C(git) on this machine.
+  - A manifest that names the image already is left alone, without a commit.
+extends_documentation_fragment:
+  - lumen.airgap.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  repo:
+    description:
+      - Address of the repository, as C(http://), C(https://), C(ssh://) or C(user@host:path).
+      - Without a login in it. O(username) and O(token) are for that.
+    type: str
+    required: true
+  branch:
+    description: The branch that is changed. It has to exist.
+    type: str
+    default: main
+  path:
+    description: Path of the manifest in the repository.
+    type: str
+    required: true
+  state:
+    description:
+      - With V(present) the manifest names O(image).
+      - With V(reverted) what O(commit) changed is undone, also when other commits came after it. Refused when the image
+        is another by now, or when the commit changed more than images in O(path).
+    type: str
+    choices: [present, reverted]
+    default: present
+  image:
+    description: The image to name, as C(repository:tag).
+    type: str
+  digest:
+    description: Digest to pin the image to, for example V(sha256:4bc4...).
+    type: str
+  commit:
+    description: The commit to undo, in full or its first digits.
+    type: str
+  container:
+    description: Name of the container. Without it, the one whose image has the same repository.
+    type: str
+  resource:
+    description: The object it belongs to, as V(Rollout/lumen-api), where the container's name is not enough.
+    type: str
+  every:
+    description: Change all places that fit, where more than one is otherwise refused.
+    type: bool
+    default: false
+  skip_ci:
+    description:
+      - Whether the commit's message gets C([skip ci]).
+      - V(auto) adds it only when a workflow in the repository would start for this push by its own filters. The marker
+        has a price, for Gitea starts no run for a tag on such a commit either, and does not say so.
+    type: str
+    choices: [auto, always, never]
+    default: auto
+  message:
+    description: Message of the commit. Without it, one that names the container and the version.
+    type: str
+  author:
+    description: Author and committer.
+    type: dict
+    suboptions:
+      name:
+        description: Name.
+        type: str
+        default: lumen-ci
+      email:
+        description: Address.
+        type: str
+        default: lumen-ci@noreply.invalid
+  username:
+    description: User of O(token).
+    type: str
+    default: git
+  token:
+    description:
+      - Token or password for C(http) and C(https).
+      - Reaches C(git) in its environment, so that it is in no address, list of processes, file or log.
+    type: str
+  ca_path:
+    description: PEM file of the CAs that may have signed the server's certificate. Without it, the machine's.
+    type: path
+  validate_certs:
+    description: Whether to check the certificate of an C(https) address.
+    type: bool
+    default: true
+  key_path:
+    description: Private key for SSH. Without it, what C(ssh) finds by itself.
+    type: path
+  known_hosts_path:
+    description: File of the host keys that are trusted. Without it, the user's. An unknown host is always refused.
+    type: path
+  attempts:
+    description: How often the change is made again when somebody else was faster, or the server did not answer.
+    type: int
+    default: 5
+  timeout:
+    description: How long one command of C(git) may take, in seconds, more than 0.
+    type: float
+    default: 60.0
+requirements:
+  - git 2.31 or newer (program)
+  - ruamel.yaml (Python library)
+  - PyYAML (Python library, to read workflows)
+seealso:
+  - module: lumen.airgap.argo_application
+  - module: lumen.airgap.gitea_repository
+"""
+
+EXAMPLES = r"""
+- name: Let Git name v1.5.4
+  lumen.airgap.gitops_image:
+    repo: http://192.168.2.2:30300/lumen/lumen.git
+    path: 03-airgap-zone/manifests/app/03-lumen-api.yaml
+    image: 192.168.2.2:5000/lumen-api:v1.5.4
+    container: lumen-api
+    token: "{{ gitea_ci_token }}"
+  register: bump
+
+- name: Take it back
+  lumen.airgap.gitops_image:
+    repo: http://192.168.2.2:30300/lumen/lumen.git
+    path: 03-airgap-zone/manifests/app/03-lumen-api.yaml
+    state: reverted
+    commit: "{{ bump.commit }}"
+    token: "{{ gitea_ci_token }}"
+"""
+
+RETURN = r"""
+commit:
+  description: The commit that was pushed. When nothing was to be done, and in check mode, the head of the branch.
+  returned: success
+  type: str
+  sample: 4a3f1c5a0f6ee2b7d2fb6b66b6c7d3b2b8e0f6a1
+message:
+  description: Message of the commit. Empty when nothing was to be done.
+  returned: success
+  type: str
+  sample: "chore: bump lumen-api to v1.5.4"
+changes:
+  description: Each scalar that was changed.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - line: 31
+      place: Rollout lumen-api, container lumen-api
+      before: 192.168.2.2:5000/lumen-api:v1.5.3
+      after: 192.168.2.2:5000/lumen-api:v1.5.4
+attempts:
+  description: How often the change was made until it was the newest.
+  returned: success
+  type: int
+  sample: 1
+"""
+
+import tempfile
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.adapters.git import Person, Remote, Repository
+from ..module_utils.entry import run_module
+from ..module_utils.options import SECONDS, Range, check_ranges
+from ..module_utils.services.gitops_image import ALWAYS, AUTO, NEVER, GitopsImage, How, Place
+from ..module_utils.times import Clock, SystemClock
+
+ARGUMENT_SPEC: dict[str, Any] = {
+    "repo": {"type": "str", "required": True},
+    "branch": {"type": "str", "default": "main"},
+    "path": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["present", "reverted"], "default": "present"},
+    "image": {"type": "str"},
+    "digest": {"type": "str"},
+    "commit": {"type": "str"},
+    "container": {"type": "str"},
+    "resource": {"type": "str"},
+    "every": {"type": "bool", "default": False},
+    "skip_ci": {"type": "str", "choices": [AUTO, ALWAYS, NEVER], "default": AUTO},
+    "message": {"type": "str"},
+    "author": {
+        "type": "dict",
+        "apply_defaults": True,
+        "options": {
+            "name": {"type": "str", "default": "lumen-ci"},
+            "email": {"type": "str", "default": "lumen-ci@noreply.invalid"},
+        },
+    },
+    "username": {"type": "str", "default": "git"},
+    "token": {"type": "str", "no_log": True},
+    "ca_path": {"type": "path"},
+    "validate_certs": {"type": "bool", "default": True},
+    "key_path": {"type": "path", "no_log": False},
+    "known_hosts_path": {"type": "path"},
+    "attempts": {"type": "int", "default": 5},
+    "timeout": {"type": "float", "default": 60.0},
+}
+REQUIRED_IF = [("state", "present", ["image"]), ("state", "reverted", ["commit"])]
+RANGES = {
+    "attempts": Range("from 1 to 100", lambda value: 1 <= value <= 100),
+    "branch": Range(
+        "the name of a branch, as Git allows it",
+        lambda value: bool(value) and not value.startswith(("-", "/")) and not set(value) & set(" ~^:?*[\\\t\n"),
+    ),
+    "commit": Range(
+        "a commit, in full or at least its first 7 digits",
+        lambda value: 7 <= len(value) <= 64 and set(value) <= set("0123456789abcdef"),
+    ),
+    "path": Range(
+        "a path in the repository, without .. in it",
+        lambda value: bool(value) and not value.startswith("/") and ".." not in value.split("/"),
+    ),
+    "timeout": SECONDS,
+}
+
+
+def gitops_image(params: dict[str, Any], directory: str, clock: Clock, dry_run: bool) -> dict[str, Any]:
+    """What the module does, with its validated parameters; ``directory`` is empty and for this call alone."""
+    remote = Remote(
+        url=params["repo"],
+        username=params["username"],
+        token=params["token"] or "",
+        ca_path=params["ca_path"] or "",
+        validate_certs=params["validate_certs"],
+        key_path=params["key_path"] or "",
+        known_hosts_path=params["known_hosts_path"] or "",
+    )
+    service = GitopsImage(Repository(directory, remote, params["timeout"]), clock)
+    place = Place(params["branch"], params["path"], params["container"], params["resource"], params["every"])
+    how = How(Person(**params["author"]), params["message"] or "", params["skip_ci"], params["attempts"])
+    if params["state"] == "reverted":
+        done = service.revert(place, params["commit"], how, dry_run)
+    else:
+        image = f"{params['image']}@{params['digest']}" if params["digest"] else params["image"]
+        done = service.set(place, image, how, dry_run)
+    return done.as_dict(params["path"])
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, required_if=REQUIRED_IF, supports_check_mode=True)
+
+    def call() -> dict[str, Any]:
+        check_ranges(module.params, RANGES)
+        with tempfile.TemporaryDirectory(prefix="gitops-", dir=module.tmpdir) as directory:
+            return gitops_image(module.params, directory, SystemClock(), module.check_mode)
+
+    run_module(module, call)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What git is started with, and what is made of what it prints."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters import git
+
+URL = "https://gitea.example/lumen/lumen.git"
+
+
+def test_the_token_is_in_the_environment_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[list[str], dict[str, Any]]] = []
+
+    def run(argv: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
+        calls.append((argv, options))
+        return subprocess.CompletedProcess(argv, 0, b"0" * 40, b"")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    repository = git.Repository(str(tmp_path), git.Remote(URL, "ci", "s3cret"))
+    repository.fetch("main")
+    repository.push("0" * 40, "main")
+    assert calls
+    for argv, options in calls:
+        assert "s3cret" not in " ".join(argv)
+        assert "Y2k6czNjcmV0" not in " ".join(argv)
+        values = [value for name, value in options["env"].items() if name.startswith("GIT_CONFIG_VALUE_")]
+        assert "Authorization: Basic Y2k6czNjcmV0" in values
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nobody_elses_configuration_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_SSL_NO_VERIFY", "1")
+    monkeypatch.setenv("GIT_TRACE_CURL", "1")
+    environment = git.environment(git.Remote(URL, "ci", "s3cret", ca_path="/ca.pem"))
+    assert "GIT_SSL_NO_VERIFY" not in environment
+    assert "GIT_TRACE_CURL" not in environment
+    count = int(environment["GIT_CONFIG_COUNT"])
+    found = {environment[f"GIT_CONFIG_KEY_{i}"]: environment[f"GIT_CONFIG_VALUE_{i}"] for i in range(count)}
+    assert found["http.followRedirects"] == "false"
+    assert found["http.sslVerify"] == "true"
+    assert found["http.sslCAInfo"] == "/ca.pem"
+    assert environment["GIT_TERMINAL_PROMPT"] == "0"
+
+
+def test_ssh_asks_nobody_and_trusts_no_unknown_host() -> None:
+    environment = git.environment(git.Remote("ssh://git@gitea/x.git", key_path="/k e y", known_hosts_path="/known"))
+    command = environment["GIT_SSH_COMMAND"]
+    assert "BatchMode=yes" in command
+    assert "StrictHostKeyChecking=yes" in command
+    assert "-i '/k e y'" in command
+    assert "UserKnownHostsFile=/known" in command
+    assert not any("Authorization" in value for value in environment.values())
+
+
+@pytest.mark.parametrize("url", [URL, "http://h:3000/x", "ssh://git@h:22/x.git", "git@h:x/y.git", "file:///srv/x.git"])
+def test_addresses_that_are_taken(url: str) -> None:
+    git.check_url(url)
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ("fatal: unable to access 'U': SSL certificate problem: self-signed certificate", git.CertificateRefused),
+        ("fatal: unable to access 'U': server certificate verification failed. CAfile: x", git.CertificateRefused),
+        ("fatal: unable to access 'U': SSL: no alternative certificate subject name matches", git.CertificateRefused),
+        ("fatal: Authentication failed for 'U'", git.AccessDenied),
+        ("fatal: could not read Username for 'U': terminal prompts disabled", git.AccessDenied),
+        ("remote: Forbidden\nfatal: unable to access 'U': The requested URL returned error: 403", git.AccessDenied),
+        ("git@h: Permission denied (publickey).\nfatal: Could not read from remote repository.", git.AccessDenied),
+        ("Host key verification failed.\nfatal: Could not read from remote repository.", git.AccessDenied),
+        ("remote: Not found.\nfatal: repository 'U' not found", git.RepositoryMissing),
+        ("fatal: couldn't find remote ref refs/heads/x", git.BranchMissing),
+        ("! abc:refs/heads/main [rejected] (fetch first)\nerror: failed to push some refs", git.Rejected),
+        ("! abc:refs/heads/main [rejected] (non-fast-forward)", git.Rejected),
+        (
+            "remote: error:\nremote: error: Not allowed to push to protected branch main\n"
+            "! abc:refs/heads/main [remote rejected] (pre-receive hook declined)",
+            git.BranchProtected,
+        ),
+        (
+            "! a:refs/heads/main [remote rejected] (cannot lock ref 'refs/heads/main': is at b but expected c)",
+            git.Rejected,
+        ),
+        ("fatal: unable to access 'U': Failed to connect to h port 1: Connection refused", git.RemoteAway),
+        ("fatal: unable to access 'U': Could not resolve host: h", git.RemoteAway),
+        ("fatal: the remote end hung up unexpectedly", git.RemoteAway),
+        ("fatal: unable to access 'U': The requested URL returned error: 502", git.RemoteAway),
+    ],
+)
+def test_causes_are_told_apart(said: str, error: type[git.GitError]) -> None:
+    found = git.explained("push", URL, said)
+    assert type(found) is error
+    assert URL in found.message
+
+
+def test_what_is_not_known_is_shown_in_gits_own_words() -> None:
+    found = git.explained("push", URL, "hint: not this\nfatal: something new\n")
+    assert type(found) is git.GitError
+    assert found.message == f"git push of {URL} failed: fatal: something new"
+
+
+def test_a_command_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = git.Repository(str(tmp_path), git.Remote(URL))
+
+    def run(argv: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
+        raise subprocess.TimeoutExpired(argv, options["timeout"])
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(git.RemoteAway, match=r"git fetch .* was not done after 60 s"):
+        repository.fetch("main")

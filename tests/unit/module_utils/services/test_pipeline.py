@@ -1,0 +1,236 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A version by the pipeline, on a Gitea in memory whose runner a test plays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import requests
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.gitea import Gitea, Refused, Unreachable
+from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
+from ansible_collections.lumen.airgap.plugins.module_utils.services.pipeline import Pipeline, PipelineFailed, Wanted
+from ansible_collections.lumen.airgap.tests.unit.fakes.clock import FakeClock
+from ansible_collections.lumen.airgap.tests.unit.fakes.gitea import TOKEN, URL, FakeGitea
+
+HEAD, OTHER = "a" * 40, "b" * 40
+MANIFEST = "manifests/app.yaml"
+IMAGE = "r:5000/lumen-api:v1.1.0"
+NAMES = ("test", "build-push", "release")
+
+
+class Out:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+    def check(self) -> None:
+        pass
+
+
+class Site:
+    """A Gitea whose pipeline takes some seconds for each job."""
+
+    def __init__(self) -> None:
+        self.gitea = FakeGitea()
+        self.clock = FakeClock()
+        self.out = Out()
+        self.repository = self.gitea.repositories["lumen/lumen"]
+        self.repository["commits"] = {HEAD: "feat: more\n", OTHER: "fix: less\n"}
+        self.repository["heads"] = {"main": HEAD}
+        self.gitea.tagged = self.start
+        self.ends: dict[str, str] = {"test": "success", "build-push": "skipped", "release": "success"}
+
+    def start(self, tag: str, sha: str) -> dict[str, Any]:
+        number = len(self.repository["runs"]) + 1
+        run = {
+            "id": number,
+            "run_number": number,
+            "run_attempt": 1,
+            "html_url": f"{URL}/lumen/lumen/actions/runs/{number}",
+            "path": f"ci.yaml@refs/tags/{tag}",
+            "head_sha": sha,
+            "status": "queued",
+        }
+        self.repository["runs"].insert(0, run)
+        self.play(run)
+        return run
+
+    def play(self, run: dict[str, Any]) -> None:
+        """The jobs one after the other; between two of them the run looks completed for a moment."""
+        jobs = [{"id": run["id"] * 10 + i, "name": name, "status": "blocked"} for i, name in enumerate(NAMES)]
+        self.repository["jobs"][run["id"]] = jobs
+        now = self.clock.monotonic()
+        for place, job in enumerate(jobs):
+            self.clock.at(now + 5 + 10 * place, lambda job=job: self._begin(run, job))
+            self.clock.at(now + 12 + 10 * place, lambda job=job: self._end(run, job))
+
+    def _begin(self, run: dict[str, Any], job: dict[str, Any]) -> None:
+        run.update(status="in_progress", conclusion="")
+        job.update(status="in_progress", runner_name="act-runner")
+
+    def _end(self, run: dict[str, Any], job: dict[str, Any]) -> None:
+        conclusion = self.ends[job["name"]]
+        times = {"started_at": "2026-01-01T00:00:10Z", "completed_at": "2026-01-01T00:00:17Z"}
+        steps = [{"number": 1, "name": "Do it", "status": "completed", "conclusion": conclusion, **times}]
+        job.update(status="completed", conclusion=conclusion, steps=steps, **times)
+        bad = conclusion == "failure"
+        ended = [each.get("conclusion") for each in self.repository["jobs"][run["id"]]]
+        run.update(status="completed", conclusion="failure" if "failure" in ended else "success")
+        if bad:
+            self.repository["logs"][job["id"]] = (
+                "2026-01-01T00:00:11Z go test ./...\n2026-01-01T00:00:12Z --- FAIL: TestHealth\n"
+                "2026-01-01T00:00:13Z ❌  Failure - Main Test\n2026-01-01T00:00:14Z 🏁  Job failed\n"
+            )
+        if job["name"] == "release" and not bad:
+            self.repository["branches"]["main"][MANIFEST] = (
+                f"kind: Rollout\nspec: {{template: {{spec: {{containers: [{{name: a, image: '{IMAGE}'}}]}}}}}}\n"
+            ).encode()
+            self.repository["messages"].append("chore: bump a to v1.1.0")
+
+    def pipeline(self, **wanted: Any) -> Pipeline:
+        gitea = Gitea(URL, token=TOKEN, session=self.gitea.session())
+        return Pipeline(
+            gitea, self.clock, self.out, Wanted(**{"owner": "lumen", "name": "lumen", "tag": "v1", **wanted})
+        )
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site()
+
+
+def test_from_the_tag_to_the_bump(site: Site) -> None:
+    done = site.pipeline(manifest=MANIFEST, image=IMAGE).run()
+    assert done["changed"]
+    assert done["commit"] == HEAD
+    assert done["run"] == {
+        "id": 1,
+        "url": f"{URL}/lumen/lumen/actions/runs/1",
+        "attempt": 1,
+        "conclusion": "success",
+    }
+    assert [job["conclusion"] for job in done["jobs"]] == ["success", "skipped", "success"]
+    assert done["bump"]["message"] == "chore: bump a to v1.1.0"
+    assert site.out.lines == [
+        "tag v1 → aaaaaaaaaa in lumen/lumen",
+        f"run 1 of lumen/lumen: {URL}/lumen/lumen/actions/runs/1",
+        "test waits for another job",
+        "build-push waits for another job",
+        "release waits for another job",
+        "test runs on act-runner",
+        "  test › Do it ✔ 7 s",
+        "test ✔ 7 s",
+        "build-push runs on act-runner",
+        "build-push – 7 s",
+        "release runs on act-runner",
+        "  release › Do it ✔ 7 s",
+        "release ✔ 7 s",
+    ]
+
+
+def test_a_second_call_starts_nothing(site: Site) -> None:
+    site.pipeline().run()
+    written = list(site.gitea.written)
+    again = site.pipeline(manifest=MANIFEST, image=IMAGE).run()
+    assert not again["changed"]
+    assert again["bump"]["commit"]
+    assert site.gitea.written == written
+
+
+def test_a_run_in_progress_is_taken_up(site: Site) -> None:
+    site.repository["tags"]["v1"] = {"sha": HEAD, "message": "feat: more"}
+    site.start("v1", HEAD)
+    done = site.pipeline().run()
+    assert done["changed"]
+    assert site.gitea.written == []
+
+
+def test_a_job_that_fails_is_told_with_its_last_words(site: Site) -> None:
+    site.ends = {"test": "failure", "build-push": "skipped", "release": "skipped"}
+    with pytest.raises(
+        PipelineFailed, match=r"job test ended in failure, step Do it: ❌  Failure - Main Test"
+    ) as failed:
+        site.pipeline().run()
+    assert failed.value.details["log"] == ["go test ./...", "--- FAIL: TestHealth", "❌  Failure - Main Test"]
+    assert failed.value.details["run"]["conclusion"] == "failure"
+    assert "  | --- FAIL: TestHealth" in site.out.lines
+
+
+def test_what_failed_is_run_again_only_when_that_is_wanted(site: Site) -> None:
+    site.ends = {"test": "failure", "build-push": "skipped", "release": "skipped"}
+    for _again in range(2):
+        with pytest.raises(PipelineFailed):
+            site.pipeline().run()
+    assert len(site.gitea.written) == 1
+    site.ends = {"test": "success", "build-push": "skipped", "release": "success"}
+    run = site.repository["runs"][0]
+    site.clock.at(site.clock.monotonic() + 2, lambda: site.play(run))
+    done = site.pipeline(retry=True).run()
+    assert done["run"]["attempt"] == 2
+    assert done["run"]["conclusion"] == "success"
+
+
+def test_a_tag_that_would_start_nothing_is_not_made(site: Site) -> None:
+    site.repository["commits"][HEAD] = "chore: bump [skip ci]"
+    for call in (site.pipeline().run, site.pipeline().preview):
+        with pytest.raises(AirgapError, match=r"chore: bump \[skip ci\]\), so the tag v1 on it starts none"):
+            call()
+    assert site.gitea.written == []
+
+
+def test_a_tag_of_another_commit_is_refused(site: Site) -> None:
+    site.repository["tags"]["v1"] = {"sha": OTHER, "message": "fix: less"}
+    with pytest.raises(AirgapError, match="is on the commit bbbbbbbbbb already, not on aaaa"):
+        site.pipeline(target=HEAD).run()
+
+
+def test_a_tag_that_starts_no_run_is_not_waited_for_long(site: Site) -> None:
+    site.gitea.tagged = lambda name, sha: None
+    with pytest.raises(AirgapError, match="has started no run within 20 s"):
+        site.pipeline(start_deadline=20.0).run()
+    assert 20 <= site.clock.monotonic() < 23
+
+
+def test_a_run_that_takes_too_long_says_what_was_seen_last(site: Site) -> None:
+    with pytest.raises(PipelineFailed, match=r"not done after 10 s; last seen: test: in_progress, build-push: blocked"):
+        site.pipeline(deadline=10.0).run()
+
+
+def test_a_gitea_that_is_away_for_a_minute_is_waited_for(site: Site) -> None:
+    site.gitea.break_with("GET", "/actions/runs/1$", requests.exceptions.ConnectionError("gone"), times=12)
+    assert site.pipeline().run()["run"]["conclusion"] == "success"
+    assert len([line for line in site.out.lines if "does not answer" in line]) == 1
+
+
+def test_a_gitea_that_stays_away_and_one_that_refuses_end_it(site: Site) -> None:
+    site.gitea.break_with("GET", "/actions/runs/1$", (503, {"message": "no"}))
+    with pytest.raises(Unreachable):
+        site.pipeline(deadline=60.0).run()
+    site.gitea.break_with("GET", "/jobs$", (403, {"message": "no"}))
+    with pytest.raises(Refused):
+        site.pipeline().run()
+
+
+def test_a_manifest_that_names_another_version_is_said(site: Site) -> None:
+    with pytest.raises(AirgapError, match=r"does not name r:5000/lumen-api:v9.9.9 after its pipeline, but r:5000"):
+        site.pipeline(manifest=MANIFEST, image="r:5000/lumen-api:v9.9.9").run()
+
+
+def test_a_pinned_image_is_the_same_image(site: Site) -> None:
+    done = site.pipeline()
+    done.run()
+    files = site.repository["branches"]["main"]
+    files[MANIFEST] = files[MANIFEST].replace(IMAGE.encode(), f"{IMAGE}@sha256:{'c' * 64}".encode())
+    assert site.pipeline(manifest=MANIFEST, image=IMAGE).run()["bump"]["commit"]
+
+
+def test_check_mode_tags_nothing(site: Site) -> None:
+    seen = site.pipeline().preview()
+    assert (seen["changed"], seen["commit"]) == (True, HEAD)
+    assert site.gitea.written == []
