@@ -173,7 +173,7 @@ class _Cluster:
     def opened(self, policies: Sequence[Object]) -> list[tuple[Object, list[str]]]:
         """Policies as they are, and the rules that somebody has put beside ours: an apply leaves those there."""
         known = ((policy.get("spec") or {}, self.policies.get(_identity(policy))) for policy in policies)
-        found = ((live, [k for k, v in live["spec"].items() if v and k not in spec]) for spec, live in known if live)
+        found = ((live, _added(spec, live["spec"])) for spec, live in known if live)
         return [(live, more) for live, more in found if more]
 
     def after(self, wanted: PolicySet, policies: Sequence[Object]) -> list[Object]:
@@ -267,6 +267,12 @@ def _refuse_conflicts(session: Session, there: _Cluster, wanted: PolicySet, poli
             reason="Conflict",
             conflicts=[{"manager": _owner(live, key), "field": f".spec.{key}"} for key in more],
         )
+
+
+def _added(spec: Object, live: Object) -> list[str]:
+    """Fields that are there and were not asked for. What the API server fills in is no addition of somebody's."""
+    defaults = {"policyTypes": ["Ingress", *(["Egress"] if spec.get("egress") else [])]}
+    return [key for key, value in live.items() if value and key not in spec and value != defaults.get(key)]
 
 
 def _owner(live: Object, key: str) -> str:

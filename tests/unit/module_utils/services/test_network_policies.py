@@ -348,6 +348,22 @@ def test_a_policy_that_somebody_has_opened_is_seen_named_and_closed(session: Fak
     assert not run(session, wanted()).outcome.changed
 
 
+def test_what_the_api_server_fills_in_is_no_addition_of_somebody(session: FakeSession) -> None:
+    """A manifest may leave out its policyTypes; the API server writes what that means."""
+    plain = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "plain", "namespace": "lumen"},
+        "spec": {"podSelector": {"matchLabels": {"app": "none"}}, "egress": [{"ports": [{"port": 9090}]}]},
+    }
+    run(session, wanted(manifests=[plain]))
+    session.patch(NETWORK_POLICY, "plain", "lumen", {"spec": {"policyTypes": ["Ingress", "Egress"]}})
+    assert not run(session, wanted(manifests=[plain])).outcome.changed
+    session.patch(NETWORK_POLICY, "plain", "lumen", {"spec": {"policyTypes": ["Egress"]}})
+    with pytest.raises(Conflict, match=r"others have added \.spec\.policyTypes"):
+        run(session, wanted(manifests=[plain]))
+
+
 def test_two_sets_cannot_have_the_same_policy(session: FakeSession) -> None:
     flow = {"name": "team-x", "from": {"namespace": "lumen"}, "to": {"cidr": "192.0.2.0/24"}, "ports": [443]}
     run(session, PolicySet.of("site", [DNS, flow], namespaces=["lumen"]))
