@@ -149,8 +149,10 @@ test-lab: tools
 molecule: tools ## the scenarios, on a lab that is up
 	$(BIN)/molecule test --all
 
+# What moves the pods: rollout, or deployment for an app without a controller.
+DRIVER ?= rollout
 demo: lab ## a good release that is promoted and a bad one that is rolled back
-	@$(PYTHON_BIN) lab/demo.py
+	@$(PYTHON_BIN) lab/demo.py --driver=$(DRIVER)
 
 # --- everything --------------------------------------------------------------------------------------------------
 

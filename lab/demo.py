@@ -5,12 +5,14 @@
 
 """The whole site on the lab, then two releases: a good version, which is promoted, and a bad one, which is rolled back.
 
-Run it by `make demo`, which brings the lab up first. It exits 0 only when both ended as they should. The releases have
-a namespace of their own: what Argo CD keeps in `lumen` is changed in Git alone.
+Run it by `make demo`, which brings the lab up first; `make demo DRIVER=deployment` takes a plain Deployment in place of
+a Rollout. It exits 0 only when both ended as they should. The releases have namespaces of their own: what Argo CD keeps
+in `lumen` is changed in Git alone.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -30,14 +32,29 @@ KUBECONFIG = ROOT / ".lab" / "kubeconfig"
 KUBECTL = ROOT / ".lab" / "bin" / "kubectl"
 # Debian's client: another one in PATH may not fit Debian's engine.
 DOCKER = "/usr/bin/docker"
-# What makes the application the demo's own: namespace, source and images.
-VARIABLES = "@lab/playbooks/vars/demo.yml"
-NAMESPACE = "lumen-demo"
-REPOSITORY = "/srv/git/lumen-demo.git"
 
 
 class DemoError(Exception):
     """Something is not as it should be; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class App:
+    """The application as the demo's own. ``name`` is that of its namespace and of its repository on node-1."""
+
+    driver: str
+    name: str
+    variables: str
+
+    @property
+    def workload(self) -> str:
+        return f"{self.driver}s"
+
+
+APPS = {
+    "rollout": App("rollout", "lumen-demo", "lab/playbooks/vars/demo.yml"),
+    "deployment": App("deployment", "lumen-demo-deployment", "lab/playbooks/vars/demo-deployment.yml"),
+}
 
 
 @dataclass(frozen=True)
@@ -60,9 +77,11 @@ def next_versions(tags: list[str]) -> tuple[str, str]:
     return f"v1.{newest + 1}.0", f"v1.{newest + 2}.0"
 
 
-def main() -> int:
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(description="Release a good version and a bad one on the lab.")
+    parser.add_argument("--driver", choices=list(APPS), default="rollout", help="what moves the pods")
     try:
-        demo()
+        demo(APPS[parser.parse_args(argv).driver])
     except DemoError as error:
         print(f"\ndemo: {error}", file=sys.stderr)
         return 1
@@ -72,25 +91,26 @@ def main() -> int:
     return 0
 
 
-def demo() -> None:
+def demo(app: App) -> None:
     if not KUBECONFIG.exists():
         raise DemoError("the lab is not up: run `make lab` first")
     must_play("site.yml")
-    must_play("lab/playbooks/app.yml")
-    finish_interrupted()
-    good, bad = next_versions(tags())
+    must_play("lab/playbooks/app.yml", app)
+    finish_interrupted(app)
+    good, bad = next_versions(tags(app))
     releases = [Release(good, "0", "promoted"), Release(bad, "0.5", "rolled_back")]
-    reports = [deliver(release) for release in releases]
+    reports = [deliver(app, release) for release in releases]
     for release, (path, report) in zip(releases, reports, strict=True):
         heading(f"{release.version}, error rate {release.error_rate}: {report['outcome']}")
         print("\n".join(timeline(report)))
         print(f"report: {path.relative_to(ROOT)}")
-    print(CLOSING.format(next=next_versions([bad])[0], good=good))
+    shown = {"namespace": app.name, "workload": app.workload, "variables": app.variables, "driver": app.driver}
+    print(CLOSING.format(next=next_versions([bad])[0], good=good, **shown))
 
 
-def finish_interrupted() -> None:
+def finish_interrupted(app: App) -> None:
     """Take up a release that was killed: until it has ended, no other version may begin."""
-    argv = [str(KUBECTL), f"--kubeconfig={KUBECONFIG}", f"--namespace={NAMESPACE}"]
+    argv = [str(KUBECTL), f"--kubeconfig={KUBECONFIG}", f"--namespace={app.name}"]
     argv += ["get", "configmap", "lumen-api-release", "--ignore-not-found", "--output=jsonpath={.data.journal}"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     if done.returncode != 0:
@@ -98,7 +118,7 @@ def finish_interrupted() -> None:
     version = unfinished(done.stdout)
     if version:
         heading(f"{version} was interrupted: taken up again")
-        play("playbooks/release.yml", version=version)
+        play("playbooks/release.yml", app, version=version)
 
 
 def unfinished(journal: str) -> str:
@@ -107,12 +127,12 @@ def unfinished(journal: str) -> str:
     return "" if current.get("outcome") else str(current.get("version", ""))
 
 
-def deliver(release: Release) -> tuple[Path, dict[str, Any]]:
+def deliver(app: App, release: Release) -> tuple[Path, dict[str, Any]]:
     """Commit a version, release it, and check that it ended as it should; returns its report."""
     heading(f"{release.version}: error rate {release.error_rate}, has to be {release.outcome.replace('_', ' ')}")
-    must_play("lab/playbooks/demo-version.yml", version=release.version, error_rate=release.error_rate)
+    must_play("lab/playbooks/demo-version.yml", app, version=release.version, error_rate=release.error_rate)
     begin = time.monotonic()
-    code = play("playbooks/release.yml", version=release.version)
+    code = play("playbooks/release.yml", app, version=release.version)
     print(f"release.yml: exit code {code} after {time.monotonic() - begin:.0f} s")
     path, report = report_of(release.version)
     if report["outcome"] != release.outcome or (code == 0) != release.succeeds:
@@ -120,6 +140,8 @@ def deliver(release: Release) -> tuple[Path, dict[str, Any]]:
             f"{release.version} had to be {release.outcome}, but release.yml exited {code} and {path} says "
             f"{report['outcome']}: {report.get('reason') or 'no reason given'}"
         )
+    if report["driver"] != app.driver:
+        raise DemoError(f"{path} says that {report['driver']} moved the pods, not {app.driver}")
     return path, report
 
 
@@ -137,26 +159,26 @@ def timeline(report: dict[str, Any]) -> list[str]:
     return [f"  {entry['at']}  {entry['text']}" for entry in report["timeline"]]
 
 
-def tags() -> list[str]:
+def tags(app: App) -> list[str]:
     """The versions in the application's repository on node-1."""
-    argv = [DOCKER, "exec", "node-1", "git", f"--git-dir={REPOSITORY}", "tag", "--list"]
+    argv = [DOCKER, "exec", "node-1", "git", f"--git-dir=/srv/git/{app.name}.git", "tag", "--list"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     if done.returncode != 0:
         raise DemoError(f"node-1 does not answer: {done.stderr.strip()}; `make lab` repairs the lab")
     return done.stdout.split()
 
 
-def must_play(playbook: str, **variables: str) -> None:
-    code = play(playbook, **variables)
+def must_play(playbook: str, app: App | None = None, **variables: str) -> None:
+    code = play(playbook, app, **variables)
     if code != 0:
         raise DemoError(f"{playbook} failed with exit code {code}; what it printed says why")
 
 
-def play(playbook: str, **variables: str) -> int:
-    """Run a playbook, its output going straight to the terminal; returns its exit code."""
+def play(playbook: str, app: App | None = None, **variables: str) -> int:
+    """Run a playbook (for the demo's own application), its output to the terminal; returns its exit code."""
     argv = [str(ANSIBLE_PLAYBOOK), "-i", INVENTORY, playbook]
-    if playbook != "site.yml":
-        argv += ["-e", VARIABLES]
+    if app:
+        argv += ["-e", f"@{app.variables}"]
     for name, value in variables.items():
         argv += ["-e", f"{name}={value}"]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "PYTHONUNBUFFERED": "1"}
@@ -171,15 +193,15 @@ def heading(text: str) -> None:
 CLOSING = """
 The lab stays up. What to try next:
   make lab-status                                   nodes, pods and addresses
-  .lab/bin/kubectl -n lumen-demo get rollouts,pods  the application
-  .lab/bin/kubectl -n lumen-demo get analysisruns   what the controller measured
-  make demo                                         two more versions, from {next} on
+  .lab/bin/kubectl -n {namespace} get {workload},pods
+                                                    the application
+  make demo DRIVER={driver}                         two more versions, from {next} on
 A release of your own, here one that fails every tenth request:
-  play=".venv/bin/ansible-playbook -i inventories/lab -e @lab/playbooks/vars/demo.yml"
+  play=".venv/bin/ansible-playbook -i inventories/lab -e @{variables}"
   $play lab/playbooks/demo-version.yml -e version={next} -e error_rate=0.1
   $play playbooks/release.yml -e version={next}
 A version that is released already is not released again:
   $play playbooks/release.yml -e version={good}"""
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

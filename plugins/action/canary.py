@@ -26,7 +26,8 @@ from ..module_utils.options import (
 )
 from ..module_utils.query import QUERY_OPTIONS, compile_query
 from ..module_utils.services.analysis import App, load_gate
-from ..module_utils.services.canary.driver import Driver
+from ..module_utils.services.canary.deployment import DeploymentDriver
+from ..module_utils.services.canary.driver import Driver, Strategy
 from ..module_utils.services.canary.release import FAILED, Options, OwnGate, Release
 from ..module_utils.services.canary.rollout import RolloutDriver
 from ..module_utils.services.lint import gate_context, lint_gate, refuse_errors
@@ -53,6 +54,9 @@ class ActionModule(StreamingAction):
         "container": {"type": "str"},
         "digest": {"type": "str"},
         "service": {"type": "str"},
+        "driver": {"type": "str", "choices": ["rollout", "deployment"], "default": "rollout"},
+        "steps": {"type": "list", "elements": "dict"},
+        "analysis": {"type": "dict"},
         "gate": {"type": "dict", "options": GATE_OPTIONS, **GATE_CONSTRAINTS},
         "step_deadline": {"type": "float", "default": 900.0},
         "scrape_interval": {"type": "float", "default": 30.0},
@@ -76,15 +80,7 @@ class ActionModule(StreamingAction):
         check_ranges(args, _RANGES)
         shape = compile_query(args["query"])
         session = Session.connect(args["kubeconfig"], args["context"])
-        driver = RolloutDriver(
-            session,
-            args["namespace"],
-            args["name"],
-            args["container"],
-            args["service"],
-            args["consecutive_failure_limit"],
-            args["scrape_interval"],
-        )
+        driver = self._driver(session, args)
         options = Options(
             args["image"] or "",
             args["digest"] or "",
@@ -108,6 +104,15 @@ class ActionModule(StreamingAction):
             # What was refused, or could not be finished: the release has failed, and the report says so.
             error.details = {"outcome": FAILED, "driver": driver.name, "reason": error.message, **error.details}
             raise
+
+    def _driver(self, session: Session, args: dict[str, Any]) -> Driver:
+        strategy = Strategy(args["steps"], args["analysis"])
+        app: dict[str, Any] = {key: args[key] for key in ("namespace", "name", "container", "service")}
+        app.update(failures_in_a_row=args["consecutive_failure_limit"], scrape_interval=args["scrape_interval"])
+        if args["driver"] == RolloutDriver.name:
+            return RolloutDriver(session, **app, strategy=strategy)
+        query = prometheus.connect(args["prometheus"], session).query
+        return DeploymentDriver(session, self.clock, query, **app, strategy=strategy)
 
     def _record(self, session: Session, args: dict[str, Any]) -> Record | None:
         release = args["release"]

@@ -27,8 +27,10 @@ description:
     step has a deadline.
   - A run that was killed is taken up by the next one with the same O(release), at the same pod template hash, step and
     AnalysisRun.
+  - With O(driver=deployment) there is no controller. The app is a plain Deployment, and the steps are done here, by a
+    second Deployment beside it.
   - Steps V(setCanaryScale), V(setHeaderRoute) and V(setMirrorRoute), and C(trafficRouting), are refused. Steps
-    V(experiment) and V(plugin) are waited for.
+    V(experiment) and V(plugin) are waited for; a Deployment cannot have them.
 extends_documentation_fragment:
   - lumen.airgap.attributes
   - lumen.airgap.attributes.action
@@ -50,22 +52,53 @@ attributes:
       - An image that is running already and healthy is not released again.
 options:
   name:
-    description: Name of the Rollout.
+    description: Name of the Rollout, or of the Deployment.
     type: str
     required: true
   namespace:
-    description: Namespace of the Rollout.
+    description: Its namespace.
     type: str
     required: true
+  driver:
+    description:
+      - What moves the pods.
+      - V(rollout) follows the controller of Argo Rollouts.
+      - V(deployment) does O(steps) by itself. It makes a Deployment C(NAME-canary) with the same pods but for O(image),
+        behind the same Service, and shifts replicas between the two, within C(maxSurge) and C(maxUnavailable) of the
+        Deployment. When all steps are over, the Deployment gets O(image) and its replicas back, and the canary goes.
+        When anything fails, the canary goes, and the template is as it was.
+      - V(deployment) refuses a Deployment that Argo CD tracks, that an autoscaler scales, that is paused, that is still
+        rolling out another change, or that has the strategy V(Recreate).
+    type: str
+    choices: [rollout, deployment]
+    default: rollout
+    version_added: 0.4.0
+  steps:
+    description:
+      - The steps, in the form of a Rollout's C(spec.strategy.canary.steps) with C(setWeight), C(pause) and C(analysis).
+      - Required with O(driver=deployment). A release that is taken up goes on with the steps that it began with.
+      - With O(driver=rollout) the controller does the Rollout's own. Steps that are given and are not the same are
+        refused.
+    type: list
+    elements: dict
+    version_added: 0.4.0
+  analysis:
+    description:
+      - An analysis beside the steps, in the form of a Rollout's C(spec.strategy.canary.analysis) with C(templates),
+        C(args) and C(startingStep). It ends with the promotion.
+      - With O(driver=rollout) it has to be the Rollout's own.
+    type: dict
+    version_added: 0.4.0
   image:
     description:
       - Image to release, as it is to stand in the container.
       - Without it, the change in progress is followed and nothing in the Rollout's template is touched.
+      - With O(driver=deployment), a change in progress is one that a run before this one has begun.
     type: str
   container:
     description:
       - Name of the container whose image is released.
-      - Without it, the only container, or the one named like the Rollout.
+      - Without it, the only container, or the one named like the app.
     type: str
   digest:
     description: Digest that all pods must run at the end, for example V(sha256:4bc4...).
@@ -73,7 +106,7 @@ options:
   service:
     description:
       - Name of the common Service, that sends to stable and canary pods alike.
-      - Without it, the Service named like the Rollout, if there is one.
+      - Without it, the Service named like the app, if there is one.
     type: str
   step_deadline:
     description:
@@ -167,6 +200,24 @@ EXAMPLES = r"""
           valueFrom:
             podTemplateHashValue: Latest
 
+- name: Release a plain Deployment, by steps that this task does
+  lumen.airgap.canary:
+    name: lumen-api
+    namespace: lumen
+    image: 192.168.2.2:5000/lumen-api:v1.1.0
+    driver: deployment
+    steps:
+      - setWeight: 20
+      - analysis: &analysis
+          templates:
+            - templateName: success-rate-canary
+          args:
+            - name: canary-hash
+              valueFrom:
+                podTemplateHashValue: Latest
+      - setWeight: 80
+      - analysis: *analysis
+
 - name: Show the steps and their pods
   lumen.airgap.canary:
     name: lumen-api
@@ -199,12 +250,14 @@ stable_hash:
   type: str
   sample: b67698557
 canary_hash:
-  description: Pod template hash of the canary. Empty when there was none.
+  description:
+    - Pod template hash of the canary. Empty when there was none.
+    - Pods of a Deployment that was promoted have another one, which RV(stable_hash) says.
   returned: when something was followed
   type: str
   sample: 64bdf7c984
 revision:
-  description: Revision of the Rollout.
+  description: Revision of the Rollout, or of the Deployment.
   returned: when something was followed
   type: str
   sample: "3"

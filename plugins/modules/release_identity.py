@@ -54,7 +54,7 @@ options:
     type: path
     required: true
   app:
-    description: Name of the app, which is that of its Rollout.
+    description: Name of the app, which is that of its Rollout or its Deployment.
     type: str
     required: true
   namespace:
@@ -88,12 +88,24 @@ options:
     type: list
     elements: str
     default: []
+  drivers:
+    description:
+      - What moves the pods of its canaries, as O(lumen.airgap.canary#module:driver), one or both.
+      - With V(deployment) it may patch the Deployments O(app) and C(APP-canary), and remove the second. It may make any
+        Deployment in O(namespace), which RBAC cannot limit by name; O(guard) does.
+    type: list
+    elements: str
+    choices: [rollout, deployment]
+    default: [rollout]
+    version_added: 0.4.0
   guard:
     description:
       - Hold its patches to what releases change, by a ValidatingAdmissionPolicy for this identity alone. RBAC can only
         say which objects it may patch.
       - Of a Rollout, that is tag and digest of its containers' images. Of an Application, nothing but metadata and
-        status. Of neither, owners and finalizers.
+        status. Of a Deployment, its replicas, and tag and digest of its containers' images. Of none, owners and
+        finalizers.
+      - A canary Deployment that it makes has to have the pods of the Deployment O(app), but for tag and digest.
       - Needs Kubernetes 1.30 or later.
     type: bool
     default: true
@@ -270,6 +282,12 @@ ARGUMENT_SPEC: dict[str, Any] = {
         },
     },
     "observed_namespaces": {"type": "list", "elements": "str", "default": []},
+    "drivers": {
+        "type": "list",
+        "elements": "str",
+        "choices": ["rollout", "deployment"],
+        "default": ["rollout"],
+    },
     "guard": {"type": "bool", "default": True},
     "token_seconds": {"type": "int", "default": 90 * 86400, "no_log": False},
     "renew_seconds": {"type": "int", "default": 30 * 86400},
@@ -291,6 +309,7 @@ def wanted_of(params: dict[str, Any]) -> Wanted:
         argocd_namespace=argocd.get("namespace", ""),
         applications=tuple(argocd.get("applications", ())),
         observed=tuple(params["observed_namespaces"]),
+        drivers=tuple(params["drivers"]),
         guard=params["guard"],
     )
 

@@ -19,7 +19,7 @@ PLAYBOOKS = sorted((ROOT / "playbooks").rglob("*.yml"))
 # Modules that speak to Git, to Docker or to the registry for as long as these like.
 SLOW = {"ansible.builtin.git", "community.docker.docker_image", "lumen.airgap.registry_image"}
 # What site.yml and release.yml read beside the site's airgap_*.
-OTHERS = ["version", "retry", "force_unlock", "airgap_gate", "registry_image"]
+OTHERS = ["version", "retry", "force_unlock", "driver", "airgap_gate", "registry_image"]
 
 
 def tasks(node: Any) -> Iterator[dict[str, Any]]:
@@ -78,8 +78,9 @@ def test_every_variable_is_documented() -> None:
 def test_the_inventory_sets_what_the_plays_read() -> None:
     folder = ROOT / "inventories" / "airgap"
     text = "\n".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.yml"))
-    # These belong to one run; a gate is the exception; and the roles know their own image and place.
-    optional = {"version", "retry", "force_unlock", "airgap_gate", "registry_image"}
+    # These belong to one run; a gate and a Deployment are the exception; the roles know their own image and place.
+    optional = {"version", "retry", "force_unlock", "driver", "airgap_gate", "registry_image"}
+    optional |= {"airgap_canary_steps", "airgap_canary_analysis"}
     optional |= {"airgap_bundle_force", "airgap_bundle_state_path"}
     wanted = read_by_plays() - optional
     assert {name for name in wanted if not re.search(rf"^\s*{name}:", text, re.MULTILINE)} == set()

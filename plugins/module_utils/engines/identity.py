@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from .canary.pair import CANARY_LABEL, canary_name
+
 MANAGED = {"app.kubernetes.io/managed-by": "lumen.airgap"}
 OWNER_LABEL = "lumen.airgap/identity"
 
@@ -62,8 +64,15 @@ class Wanted:
     """Of Argo CD: refreshed, and their operations ended, by releases."""
     observed: tuple[str, ...] = ()
     """Namespaces whose pods and workloads the doctor looks at."""
+    drivers: tuple[str, ...] = ("rollout",)
+    """What moves the pods of its canaries: ``rollout`` or ``deployment``, or both."""
     guard: bool = True
     """Whether a policy holds its patches to what releases change, which RBAC cannot."""
+
+    @property
+    def canary(self) -> str:
+        """Name of the canary Deployment."""
+        return canary_name(self.app)
 
     @property
     def user(self) -> str:
@@ -78,12 +87,11 @@ class Wanted:
 
 def rights(wanted: Wanted) -> list[Right]:
     """What a release of this app needs."""
-    app, record = (wanted.app,), (f"{wanted.app}-release",)
+    record = (f"{wanted.app}-release",)
     here, argo = wanted.namespace, "argoproj.io"
     found = [
-        Right(here, argo, ("rollouts",), (*_READ, "patch"), app, "change the image, follow"),
-        Right(here, argo, ("rollouts/status",), ("patch",), app, "promote, abort, retry"),
-        Right(here, argo, ("analysisruns",), _READ, (), "follow measurements"),
+        *(_of_rollout(wanted) if "rollout" in wanted.drivers else ()),
+        *(_of_deployment(wanted) if "deployment" in wanted.drivers else ()),
         Right(here, argo, ("analysistemplates",), ("get",), (), "check an analysis before it is relied on"),
         Right(here, "apps", ("replicasets",), _READ, (), "find the stable image, follow"),
         Right(here, "", ("pods", "events"), _READ, (), "say why a pod does not start, verify digests"),
@@ -112,6 +120,27 @@ def rights(wanted: Wanted) -> list[Right]:
             Right(namespace, "apps", ("deployments", "statefulsets"), ("list",), (), "see whether a controller runs")
         )
     return found
+
+
+def _of_rollout(wanted: Wanted) -> list[Right]:
+    app, here, argo = (wanted.app,), wanted.namespace, "argoproj.io"
+    return [
+        Right(here, argo, ("rollouts",), (*_READ, "patch"), app, "change the image, follow"),
+        Right(here, argo, ("rollouts/status",), ("patch",), app, "promote, abort, retry"),
+        Right(here, argo, ("analysisruns",), _READ, (), "follow measurements"),
+    ]
+
+
+def _of_deployment(wanted: Wanted) -> list[Right]:
+    here, both = wanted.namespace, (wanted.app, wanted.canary)
+    return [
+        Right(here, "apps", ("deployments",), (*_READ, "patch"), both, "move the pods, change the image, follow"),
+        # The name of an object that does not exist yet cannot be a condition of creating it.
+        Right(here, "apps", ("deployments",), ("create",), (), "make the canary Deployment"),
+        Right(here, "apps", ("deployments",), ("delete",), (wanted.canary,), "remove the canary Deployment"),
+        Right(here, "autoscaling", ("horizontalpodautoscalers",), ("list",), (), "see what else moves the pods"),
+        Right(here, "policy", ("poddisruptionbudgets",), ("list",), (), "see what else counts the pods"),
+    ]
 
 
 def objects(wanted: Wanted) -> list[dict[str, Any]]:
@@ -148,67 +177,130 @@ def objects(wanted: Wanted) -> list[dict[str, Any]]:
     return made + (_guard(wanted) if wanted.guard else [])
 
 
-def _same_but(path: str, free: str) -> str:
-    """CEL: every field below ``path`` but one is as before."""
-    new, old = f"object.{path}", f"oldObject.{path}"
-    return f"{new}.all(k, k == '{free}' || (k in {old} && {new}[k] == {old}[k])) && {old}.all(k, k in {new})"
+def _same_but(path: str, *free: str, old: str = "") -> str:
+    """CEL: every field below ``path`` but some is as before (or as in ``old``)."""
+    new, old = f"object.{path}", old or f"oldObject.{path}"
+    other = " && ".join(f"k != '{name}'" for name in free)
+    return f"{new}.all(k, !({other}) || (k in {old} && {new}[k] == {old}[k])) && {old}.all(k, !({other}) || k in {new})"
 
 
-def _same(path: str) -> str:
-    """CEL: ``path`` is as before, absence included."""
-    new, old = f"object.{path}", f"oldObject.{path}"
+def _same(path: str, old: str = "") -> str:
+    """CEL: ``path`` is as before (or as in ``old``), absence included."""
+    new, old = f"object.{path}", old or f"oldObject.{path}"
     return f"has({new}) == has({old}) && (!has({new}) || {new} == {old})"
 
 
-def _guard(wanted: Wanted) -> list[dict[str, Any]]:
-    """A policy for this identity alone. RBAC says which objects it may patch, this what of them."""
-    old, containers = "oldObject.spec.template.spec.containers", "object.spec.template.spec.containers"
-    images = (
-        f"{containers}.size() == {old}.size() && {containers}.all(c, {old}.exists(o, o.name == c.name"
+def _images(containers: str, of: str) -> str:
+    """CEL: the containers are those ``of`` another list, but for tag and digest of their images."""
+    return (
+        f"{containers}.size() == {of}.size() && {containers}.all(c, {of}.exists(o, o.name == c.name"
         " && c.all(k, k == 'image' || (k in o && c[k] == o[k])) && o.all(k, k in c)"
         f" && c.image.find('{REPOSITORY}') == o.image.find('{REPOSITORY}')))"
     )
+
+
+def _guard(wanted: Wanted) -> list[dict[str, Any]]:
+    """Policies for this identity alone. RBAC says which objects it may patch, this what of them."""
+    rules = [*(_rollout_rules() if "rollout" in wanted.drivers else ()), *_application_rules()]
+    argo = {"apiGroups": ["argoproj.io"], "apiVersions": ["*"], "operations": ["UPDATE"]}
+    made = _policy(wanted, "", {**argo, "resources": ["rollouts", "applications"]}, rules)
+    if "deployment" in wanted.drivers:
+        apps = {"apiGroups": ["apps"], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"]}
+        resources = {**apps, "resources": ["deployments"]}
+        made += _policy(wanted, ".deployments", resources, _deployment_rules(wanted), params=wanted.app)
+    return made
+
+
+def _rollout_rules() -> list[tuple[str, str]]:
+    images = "of a Rollout, releases change images alone"
+    containers = "spec.template.spec.containers"
+    rules = [
+        (_same_but("spec", "template"), images),
+        (_same_but("spec.template", "spec"), images),
+        (_same_but("spec.template.spec", "containers"), images),
+        (
+            _images(f"object.{containers}", f"oldObject.{containers}"),
+            "of a container, releases change the image alone, and no more of it than tag and digest",
+        ),
+        *_kept(),
+    ]
+    return [(f"object.kind != 'Rollout' || ({rule})", message) for rule, message in rules]
+
+
+def _application_rules() -> list[tuple[str, str]]:
     operation = "!has(object.operation) || (has(oldObject.operation) && object.operation == oldObject.operation)"
     rules = [
-        ("Rollout", _same_but("spec", "template"), "of a Rollout, releases change images alone"),
-        ("Rollout", _same_but("spec.template", "spec"), "of a Rollout, releases change images alone"),
-        ("Rollout", _same_but("spec.template.spec", "containers"), "of a Rollout, releases change images alone"),
-        ("Rollout", images, "of a container, releases change the image alone, and no more of it than tag and digest"),
-        ("Application", "object.spec == oldObject.spec", "releases refresh an Application, and do not change it"),
-        ("Application", operation, "releases refresh an Application, and start no operation of their own"),
+        ("object.spec == oldObject.spec", "releases refresh an Application, and do not change it"),
+        (operation, "releases refresh an Application, and start no operation of their own"),
+        *_kept(),
     ]
+    return [(f"object.kind != 'Application' || ({rule})", message) for rule, message in rules]
+
+
+def _kept() -> list[tuple[str, str]]:
     # By an owner that does not exist, or a finalizer of Argo CD's, others would delete the object or what it deploys.
-    rules += [
-        (kind, _same(f"metadata.{field}"), f"of this object, releases change no {field}")
-        for kind in ("Rollout", "Application")
-        for field in ("ownerReferences", "finalizers")
+    fields = ("ownerReferences", "finalizers")
+    return [(_same(f"metadata.{field}"), f"of this object, releases change no {field}") for field in fields]
+
+
+def _deployment_rules(wanted: Wanted) -> list[tuple[str, str]]:
+    """The app's own Deployment is the measure of what its canary may be: the policy takes it as its parameter."""
+    template, containers = "spec.template", "spec.template.spec.containers"
+    fields = "of a Deployment, releases change replicas and images alone"
+    tag = "of a container, releases change the image alone, and no more of it than tag and digest"
+    changed = [
+        (_same_but("spec", "replicas", "template"), fields),
+        (_same_but(template, "spec"), fields),
+        (_same_but(f"{template}.spec", "containers"), fields),
+        (_images(f"object.{containers}", f"oldObject.{containers}"), tag),
+        *_kept(),
     ]
-    api_version = "admissionregistration.k8s.io/v1"
-    resources = {
-        "apiGroups": ["argoproj.io"],
-        "apiVersions": ["*"],
-        "operations": ["UPDATE"],
-        "resources": ["rollouts", "applications"],
-    }
+    like = f"the canary has the pods of {wanted.app} but for tag and digest of their images"
+    mark = f"'{CANARY_LABEL}' in object.spec.selector.matchLabels"
+    owner = "object.metadata.ownerReferences"
+    labels, own = f"object.{template}.metadata.labels", f"params.{template}.metadata.labels"
+    made = [
+        (f"object.metadata.name == '{wanted.canary}'", f"of Deployments, releases make {wanted.canary} alone"),
+        (f"has(object.spec.selector.matchLabels) && {mark}", "the canary selects no pods but its own"),
+        (_same_but(f"{template}.spec", "containers", old=f"params.{template}.spec"), like),
+        (_images(f"object.{containers}", f"params.{containers}"), like),
+        (f"{labels}.all(k, k == '{CANARY_LABEL}' || (k in {own} && {labels}[k] == {own}[k]))", like),
+        (_same(f"{template}.metadata.annotations", f"params.{template}.metadata.annotations"), like),
+        (
+            f"has({owner}) && {owner}.size() == 1 && {owner}[0].uid == params.metadata.uid"
+            " && !has(object.metadata.finalizers)",
+            f"the canary belongs to {wanted.app}, and goes with it",
+        ),
+    ]
+    return [
+        *((f"request.operation != 'UPDATE' || ({rule})", message) for rule, message in changed),
+        *((f"request.operation != 'CREATE' || ({rule})", message) for rule, message in made),
+    ]
+
+
+def _policy(
+    wanted: Wanted, suffix: str, resources: Mapping[str, Any], rules: Sequence[tuple[str, str]], params: str = ""
+) -> list[dict[str, Any]]:
+    """A policy and its binding. ``params``: name of the Deployment that the rules compare with."""
+    api_version, name = "admissionregistration.k8s.io/v1", wanted.owner + suffix
+    measure = {"name": params, "namespace": wanted.namespace, "parameterNotFoundAction": "Deny"}
     policy = {
         "apiVersion": api_version,
         "kind": "ValidatingAdmissionPolicy",
-        "metadata": _metadata(wanted, wanted.owner, ""),
+        "metadata": _metadata(wanted, name, ""),
         "spec": {
             "failurePolicy": "Fail",
-            "matchConstraints": {"resourceRules": [resources]},
+            **({"paramKind": {"apiVersion": "apps/v1", "kind": "Deployment"}} if params else {}),
+            "matchConstraints": {"resourceRules": [dict(resources)]},
             "matchConditions": [{"name": "identity", "expression": f"request.userInfo.username == '{wanted.user}'"}],
-            "validations": [
-                {"expression": f"object.kind != '{kind}' || ({rule})", "message": message}
-                for kind, rule, message in rules
-            ],
+            "validations": [{"expression": rule, "message": message} for rule, message in rules],
         },
     }
     binding = {
         "apiVersion": api_version,
         "kind": "ValidatingAdmissionPolicyBinding",
-        "metadata": _metadata(wanted, wanted.owner, ""),
-        "spec": {"policyName": wanted.owner, "validationActions": ["Deny"]},
+        "metadata": _metadata(wanted, name, ""),
+        "spec": {"policyName": name, **({"paramRef": measure} if params else {}), "validationActions": ["Deny"]},
     }
     return [policy, binding]
 
@@ -324,6 +416,10 @@ def forbidden(wanted: Wanted) -> Sequence[Mapping[str, str]]:
     for verb in ("escalate", "bind", "create", "patch"):
         denied.append({"verb": verb, "group": rbac, "resource": "roles", "namespace": here})
         denied.append({"verb": verb, "group": rbac, "resource": "clusterroles"})
+    if "deployment" in wanted.drivers:
+        apps = {"group": "apps", "resource": "deployments", "namespace": here}
+        denied += [{"verb": verb, **apps, "name": "another"} for verb in ("patch", "delete")]
+        denied += [{"verb": "delete", **apps, "name": wanted.app}, {"verb": "update", **apps, "name": wanted.app}]
     if wanted.prometheus:
         namespace, service, port = wanted.prometheus
         for name in ("another:9090", f"{service}:{port + 1}"):

@@ -176,8 +176,10 @@ def load_gate(
 ) -> GateSpec:
     """Read and check an analysis. Raises AirgapError for everything that would make Argo's run an error.
 
-    ``options`` are GATE_OPTIONS. ``hashes`` gives the pod template hashes Latest and Stable. ``session`` is only used
-    to read what is in a cluster: templates, and for arguments the ``app`` and Secrets, all in ``namespace``.
+    ``options`` are GATE_OPTIONS. For the analysis of a canary they may have ``references`` to its templates (name and
+    cluster scope) in place of one, and ``endless`` when a metric may go on until it is stopped. ``hashes`` gives the
+    pod template hashes Latest and Stable. ``session`` is only used to read what is in a cluster: templates, and for
+    arguments the ``app`` and Secrets, all in ``namespace``.
     """
     name, templates = _templates(session, options, namespace)
     sources = _Sources(session, namespace, app)
@@ -187,7 +189,7 @@ def load_gate(
         declared = [{"name": argument} for argument in supplied] if options.get("metrics") else spec["args"]
         args = merge_args(declared, supplied, hashes, sources.field if app else None, sources.secret)
         extended = extend(spec["metrics"], options, options.get("extensions") or {})
-        metrics = read_spec({"metrics": extended}, args)
+        metrics = read_spec({"metrics": extended}, args, bool(options.get("endless")))
         patterns = dry_run_patterns(spec, options.get("dry_run") or [])
         if (patterns or spec["measurementRetention"]) and RE2_IMPORT_ERROR:
             raise AirgapError(missing_required_lib("google-re2"), exception=RE2_IMPORT_ERROR)
@@ -215,13 +217,15 @@ def _templates(
     find = in_cluster(session, namespace)
     if file:
         manifests = TemplateFile(file)
-        chosen, find = manifests.choose(template), manifests.find(find)
+        chosen, find = [manifests.choose(template)], manifests.find(find)
     elif template:
-        chosen = (template, bool(options.get("cluster_template")))
+        chosen = [(template, bool(options.get("cluster_template")))]
+    elif options.get("references"):
+        chosen = list(options["references"])
     else:
         raise AirgapError("An analysis needs a template, a file or inline metrics")
     find = functools.lru_cache(maxsize=None)(find)
-    return find(*chosen).title, collect(find, [chosen])
+    return ", ".join(find(*each).title for each in chosen), collect(find, chosen)
 
 
 class _Sources:

@@ -19,6 +19,7 @@ from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapE
 from ansible_collections.lumen.airgap.plugins.module_utils.services.release_record import LeaseLost, Record
 from ansible_collections.lumen.airgap.plugins.modules import canary as documentation
 from ansible_collections.lumen.airgap.tests.unit.fakes.clock import FakeClock
+from ansible_collections.lumen.airgap.tests.unit.fakes.deployments import FakeDeployments, new_deployment
 from ansible_collections.lumen.airgap.tests.unit.fakes.kube import FakeSession
 from ansible_collections.lumen.airgap.tests.unit.fakes.rollouts import NAME, NAMESPACE, FakeRollouts, new_rollout
 from ansible_collections.lumen.airgap.tests.unit.fakes.stream import FakeStream
@@ -108,6 +109,42 @@ def test_rolled_back_fails_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
     result, _lines = Site(monkeypatch, "0.5").perform(gate=GATE)
     assert (result["outcome"], result["failed"]) == ("rolled_back", True)
     assert result["msg"].startswith("rolled_back: gate at step 2: Failed")
+
+
+def plain_site(monkeypatch: pytest.MonkeyPatch, value: str = "1") -> Site:
+    site = Site(monkeypatch, value)
+    site.session = FakeSession(new_deployment(OLD))
+    site.clock = FakeClock()
+    FakeDeployments(site.session, site.clock)
+    result = [{"metric": {}, "value": [0, value]}]
+    answer = {"status": "success", "data": {"resultType": "vector", "result": result}}
+    site.session.proxy = lambda *_arguments: json.dumps(answer).encode()
+    return site
+
+
+@pytest.mark.parametrize(("value", "outcome"), [("1", "promoted"), ("0.5", "rolled_back")])
+def test_a_deployment_goes_the_same_way(monkeypatch: pytest.MonkeyPatch, value: str, outcome: str) -> None:
+    site = plain_site(monkeypatch, value)
+    result, lines = site.perform(driver="deployment", steps=STEPS, gate=GATE)
+    assert (result["outcome"], result["driver"]) == (outcome, "deployment")
+    assert any(line.endswith("setWeight 20 → 1 canary / 2 stable (33 % actual)") for line in lines)
+
+
+def test_the_steps_of_a_deployment_are_those_that_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AirgapError, match="Give them with 'steps'") as caught:
+        plain_site(monkeypatch).perform(driver="deployment")
+    assert caught.value.details["driver"] == "deployment"
+    planned, _lines = plain_site(monkeypatch).perform(check_mode=True, driver="deployment", steps=STEPS)
+    assert [step["weight"] for step in planned["planned"]] == [20, 20, 100]
+
+
+def test_the_steps_of_a_rollout_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Site(monkeypatch).perform(steps=STEPS, gate=GATE)[0]["outcome"] == "promoted"
+    for options in ({"steps": STEPS[:1]}, {"analysis": {"templates": [{"templateName": "a"}]}}):
+        site = Site(monkeypatch)
+        with pytest.raises(AirgapError, match="the controller runs its own"):
+            site.perform(**options)
+        assert site.session.bodies == []
 
 
 def test_a_refusal_says_that_the_release_failed(monkeypatch: pytest.MonkeyPatch) -> None:

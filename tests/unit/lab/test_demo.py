@@ -12,8 +12,10 @@ import os
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+import yaml
 
 SOURCE = Path(__file__).parents[3] / "lab" / "demo.py"
 
@@ -94,17 +96,37 @@ def test_exit_code_and_outcome_both_have_to_be_right(
     outcome: str,
     passes: bool,
 ) -> None:
-    def play(playbook: str, **variables: str) -> int:
+    def play(playbook: str, app: Any, **variables: str) -> int:
         if playbook != "playbooks/release.yml":
             return 0
-        report = {"outcome": outcome, "timeline": [], "reason": ""}
+        report = {"outcome": outcome, "timeline": [], "reason": "", "driver": app.driver}
         (tmp_path / f"lumen-api-{variables['version']}-1.json").write_text(json.dumps(report))
         return code
 
     monkeypatch.setattr(demo, "play", play)
     release = demo.Release("v1.1.0", "0.5", expected)
-    if passes:
-        assert demo.deliver(release)[1]["outcome"] == outcome
-    else:
-        with pytest.raises(demo.DemoError, match=r"v1\.1\.0 had to be"):
-            demo.deliver(release)
+    for app in demo.APPS.values():
+        if passes:
+            assert demo.deliver(app, release)[1]["outcome"] == outcome
+        else:
+            with pytest.raises(demo.DemoError, match=r"v1\.1\.0 had to be"):
+                demo.deliver(app, release)
+
+
+def test_another_driver_than_asked_for_does_not_pass(
+    demo: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = {"outcome": "promoted", "timeline": [], "reason": "", "driver": "rollout"}
+    (tmp_path / "lumen-api-v1.1.0-1.json").write_text(json.dumps(report))
+    monkeypatch.setattr(demo, "play", lambda *_args, **_variables: 0)
+    with pytest.raises(demo.DemoError, match="rollout moved the pods, not deployment"):
+        demo.deliver(demo.APPS["deployment"], demo.Release("v1.1.0", "0", "promoted"))
+
+
+@pytest.mark.parametrize("driver", ["rollout", "deployment"])
+def test_each_app_is_its_own(demo: ModuleType, driver: str) -> None:
+    app = demo.APPS[driver]
+    variables = yaml.safe_load((SOURCE.parents[1] / app.variables).read_text(encoding="utf-8"))
+    assert variables["airgap_app_namespace"] == variables["airgap_app_image_repository"] == app.name
+    assert variables["airgap_app_repository"] == f"/srv/git/{app.name}.git"
+    assert variables.get("driver", "rollout") == driver

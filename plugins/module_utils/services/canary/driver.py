@@ -27,6 +27,17 @@ class Deleted(AirgapError):
 
 
 @dataclass(frozen=True)
+class Strategy:
+    """What was asked for, in the form of a Rollout's ``spec.strategy.canary``; None: nothing."""
+
+    steps: Sequence[Mapping[str, Any]] | None = None
+    analysis: Mapping[str, Any] | None = None
+
+
+THE_APPS_OWN = Strategy()
+
+
+@dataclass(frozen=True)
 class Expected:
     """What a verb may act on. Without ``hashes`` the image alone decides."""
 
@@ -89,6 +100,8 @@ class Driver(Protocol):
 
     name: str
     """``rollout`` or ``deployment``."""
+    moves_pods: bool
+    """Whether nobody does the steps but ``work``."""
 
     def inspect(self) -> Situation:
         """Read the app; refuse what is no app for a canary. Writes nothing."""
@@ -111,6 +124,13 @@ class Driver(Protocol):
 
     def refresh(self, at: float) -> list[Entry]:
         """Read the app now instead of waiting for the watch; as ``see``."""
+
+    def work(self, at: float) -> list[Entry]:
+        """Do what is next, of a driver that ``moves_pods``, and tell what is new by it; ``at`` in epoch seconds. Called
+        while the release goes on and while it is taken back, always with its Lease held."""
+
+    def rest(self, at: float) -> float:
+        """Seconds until ``work`` has something to do even if nothing is seen."""
 
     def state(self) -> State:
         """Where the canary is, and what has to be decided."""

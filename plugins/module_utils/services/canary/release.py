@@ -298,10 +298,17 @@ class Release:
     def _follow(self) -> _Verdict:
         self._restart_deadline()
         while True:
+            self._work()
             verdict = self._judge()
             if verdict is not None:
                 return verdict
-            self._pump(_TICK)
+            self._pump(min(_TICK, self._driver.rest(self._clock.time())))
+
+    def _work(self) -> None:
+        if not self._driver.moves_pods:
+            return
+        for entry in self._act(lambda: self._driver.work(self._clock.time())):
+            self._tell(entry)
 
     def _judge(self) -> _Verdict | None:
         verdict = self._decided()
@@ -494,6 +501,7 @@ class Release:
 
     def _still_at(self, state: State) -> None:
         self._tick()
+        self._work()
         now = self._driver.state()
         # A change that the controller has not looked at yet may be none of the template (an autoscaler's).
         waits = now.phase == "waiting" and now.canary_hash == state.canary_hash
@@ -520,7 +528,7 @@ class Release:
         verification = self._verified(hash, restored=True, image=self._options.image)
         if verification.missing:
             return self._result(FAILED, " ".join(verification.missing), situation, verification)
-        self._say(f"verified: {hash} alone is behind {', '.join(verification.endpoints) or 'no Service'}")
+        self._say(f"verified: {verification.hash} alone is behind {', '.join(verification.endpoints) or 'no Service'}")
         return self._result(PROMOTED, reason, situation, verification)
 
     def _lost(self, situation: Situation, reason: str) -> dict[str, Any]:
@@ -547,7 +555,7 @@ class Release:
         self._act(lambda: self._driver.abort(expected))
         self._await_abort()
         # Git would take back a change of ours at once, and any touch of the spec starts what was aborted again.
-        ours = bool(self._options.image) and not situation.kept_by
+        ours = self._driver.moves_pods or (bool(self._options.image) and not situation.kept_by)
         if not ours:
             self._advice = _go_back(situation, self._our_image(), image)
             self._say(self._advice)
@@ -589,6 +597,7 @@ class Release:
             verification: Verification = self._insist(lambda: self._driver.verify(hash, restored, digest, image))
             if not verification.missing or self._clock.monotonic() >= deadline:
                 return verification
+            self._work()
             self._pump(_TICK)
 
     def _stable_image(self, situation: Situation) -> str:

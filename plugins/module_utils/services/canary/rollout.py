@@ -6,13 +6,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from ...adapters.kube.kinds import (
     ANALYSIS_RUN,
-    ENDPOINT_SLICE,
     EVENT,
     POD,
     REPLICA_SET,
@@ -30,17 +29,20 @@ from ...engines.canary.steps import Planned, StepError, plan, read_steps
 from ...engines.workloads.problems import Problem
 from ...errors import AirgapError
 from ..lint import lint_release, refuse_errors
-from .driver import Deleted, Expected, NotOurs, Situation, Verification
+from .driver import THE_APPS_OWN, Deleted, Expected, NotOurs, Situation, Strategy, Verification
+from .seen import digests_of, is_ready, measurement_rows, sends_to, step_rows, version_of
 
 _ATTEMPTS = 5
 
 
 class RolloutDriver:
     """Drives one Rollout. ``container``: whose image is released (default: the only one, or the one named like the
-    Rollout). ``service``: the common Service (default: the one named like the Rollout, if there is one).
-    ``failures_in_a_row``: our own limit for the controller's analyses, 0 for none."""
+    Rollout). ``service``: the common Service (default: the one named like the Rollout, if there is one). ``strategy``
+    has to be the Rollout's own, if it says anything. ``failures_in_a_row``: our own limit for the controller's
+    analyses, 0 for none."""
 
     name = "rollout"
+    moves_pods = False
 
     def __init__(
         self,
@@ -51,9 +53,11 @@ class RolloutDriver:
         service: str | None = None,
         failures_in_a_row: int = 0,
         scrape_interval: float = DEFAULT_SCRAPE_INTERVAL,
+        strategy: Strategy = THE_APPS_OWN,
     ) -> None:
         self._session = session
         self._scrape_interval = scrape_interval
+        self._strategy = strategy
         self._namespace = namespace
         self._name = name
         self._container = container
@@ -143,10 +147,21 @@ class RolloutDriver:
         """See `Driver`. Every template of inline and background analyses is read and checked."""
         if self._rollout["spec"].get("paused"):
             raise AirgapError(f"{self._title} was paused by hand. Set spec.paused to false first.")
+        self._refuse_another_strategy()
         findings = lint_release(self._session, self._namespace, self._rollout, self._title, self._scrape_interval)
         refuse_errors(findings)
         self._plan(self._rollout)
         return findings
+
+    def _refuse_another_strategy(self) -> None:
+        canary = self._rollout["spec"]["strategy"]["canary"] or {}
+        for key in ("steps", "analysis"):
+            wanted = getattr(self._strategy, key)
+            if wanted is not None and wanted != canary.get(key):
+                raise AirgapError(
+                    f"{self._title} has other {key} than were asked for, and the controller runs its own. Write them "
+                    f"into spec.strategy.canary.{key}, or ask for none."
+                )
 
     # -- following -----------------------------------------------------------------------------------------------
 
@@ -182,7 +197,7 @@ class RolloutDriver:
         return self.see(Observation(ROLLOUT, "MODIFIED", self._fresh(), at))
 
     def _keep(self, rollout: dict[str, Any]) -> None:
-        if _version(rollout) < _version(self._rollout):
+        if version_of(rollout) < version_of(self._rollout):
             return  # the watch is behind what was read meanwhile
         self._rollout = rollout
         change, view = self._follower.change, read_rollout(rollout)
@@ -206,6 +221,14 @@ class RolloutDriver:
     def _change(self) -> Change | None:
         """Ours: the one that was to be followed, or the first that is not from before."""
         return next((change for change in reversed(self._follower.changes) if change.hash == self._hash), None)
+
+    def work(self, at: float) -> list[Entry]:
+        """See `Driver`. The controller does it."""
+        return []
+
+    def rest(self, at: float) -> float:
+        """See `Driver`."""
+        return math.inf
 
     def state(self) -> State:
         """See `Driver`."""
@@ -314,11 +337,11 @@ class RolloutDriver:
         if image and self._image_of(rollout) != image:
             missing.append(f"{self._title} has the image {self._image_of(rollout)}, not {image}.")
         wanted = rollout["spec"].get("replicas", 1)
-        ready = [pod for pod in pods if _is_ready(pod)]
+        ready = [pod for pod in pods if is_ready(pod)]
         if len(ready) < wanted:
             missing.append(f"{len(ready)} of {wanted} pods of {hash} are ready.")
         endpoints = self._endpoints(rollout, {pod["metadata"]["name"] for pod in pods}, wanted, missing)
-        digests = _digests(ready, self._find_container(rollout)["name"])
+        digests = digests_of(ready, self._find_container(rollout)["name"])
         if digest and wanted and digests != [digest]:
             missing.append(f"Pods run the digest {', '.join(digests) or 'that is not reported'}, not {digest}.")
         return Verification(hash, endpoints, digests, missing)
@@ -334,7 +357,7 @@ class RolloutDriver:
         for service in dict.fromkeys([canary.get("stableService"), canary.get("canaryService"), self._common()]):
             if not service:
                 continue
-            sent_to = self._sends_to(service)
+            sent_to = sends_to(self._session, self._namespace, service)
             found[service] = sorted(sent_to)
             foreign = sorted(sent_to - pods)
             if foreign:
@@ -349,38 +372,13 @@ class RolloutDriver:
             return self._service
         return self._name if self._session.find(SERVICE, self._name, self._namespace) else None
 
-    def _sends_to(self, service: str) -> set[str]:
-        selector = f"kubernetes.io/service-name={service}"
-        slices = self._session.list(ENDPOINT_SLICE, self._namespace, label_selector=selector).items
-        return {
-            (endpoint.get("targetRef") or {}).get("name") or ", ".join(endpoint.get("addresses") or ())
-            for piece in slices
-            for endpoint in piece.get("endpoints") or ()
-            if (endpoint.get("conditions") or {}).get("ready") is not False
-        }
-
     def steps(self) -> list[dict[str, Any]]:
         """See `Driver`."""
-        change = self._change
-        return [
-            {
-                "index": record.step.index,
-                "kind": record.step.kind,
-                "weight": record.step.weight,
-                "started_at": record.started_at,
-                "finished_at": record.finished_at,
-                "result": self._follower.result(record),
-            }
-            for record in (change.steps if change else ())
-        ]
+        return step_rows(self._follower, self._change)
 
     def measurements(self) -> list[dict[str, Any]]:
         """See `Driver`."""
-        change = self._change
-        return [
-            {"run": each.run, "metric": each.metric, "at": each.at, "value": each.value, "phase": each.phase}
-            for each in (change.measurements if change else ())
-        ]
+        return measurement_rows(self._change)
 
 
 def _argo_cd_application(rollout: Mapping[str, Any]) -> str:
@@ -402,26 +400,3 @@ def _status_missing(title: str, rollout: Mapping[str, Any], hash: str, restored:
         return [f"{title} still has {view.updated} canary pods ({said})."]
     wanted = rollout["spec"].get("replicas", 1)
     return [] if view.available >= wanted else [f"{title} has {view.available} of {wanted} pods available ({said})."]
-
-
-def _is_ready(pod: Mapping[str, Any]) -> bool:
-    status = pod.get("status") or {}
-    conditions = {each.get("type"): each.get("status") for each in status.get("conditions") or ()}
-    return status.get("phase") == "Running" and conditions.get("Ready") == "True"
-
-
-def _version(obj: Mapping[str, Any]) -> int:
-    """Resource versions of one object grow; one that is no number is taken for the newest."""
-    text = str((obj.get("metadata") or {}).get("resourceVersion", "0"))
-    return int(text) if text.isdigit() else sys.maxsize
-
-
-def _digests(pods: Sequence[Mapping[str, Any]], container: str) -> list[str]:
-    """Of all ``pods``; one that reports none is left out."""
-    found = {
-        str(status.get("imageID", "")).rpartition("@")[2]
-        for pod in pods
-        for status in (pod.get("status") or {}).get("containerStatuses") or ()
-        if status.get("name") == container and status.get("imageID")
-    }
-    return sorted(found)

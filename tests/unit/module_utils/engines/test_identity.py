@@ -39,8 +39,8 @@ SERVER = Server("https://192.168.2.2:6443", "-----BEGIN CERTIFICATE-----\n")
 NOW, DAY = 1_000_000.0, 86400.0
 
 
-def rules() -> list[dict[str, Any]]:
-    return [rule for each in objects(WANTED) if each["kind"] in ("Role", "ClusterRole") for rule in each["rules"]]
+def rules(wanted: Wanted = WANTED) -> list[dict[str, Any]]:
+    return [rule for each in objects(wanted) if each["kind"] in ("Role", "ClusterRole") for rule in each["rules"]]
 
 
 def test_nothing_is_granted_by_wildcard_and_nothing_can_be_deleted() -> None:
@@ -48,6 +48,25 @@ def test_nothing_is_granted_by_wildcard_and_nothing_can_be_deleted() -> None:
         assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"], *rule.get("resourceNames", [])]
         assert not {"delete", "deletecollection", "escalate", "bind", "impersonate"} & set(rule["verbs"])
         assert "secrets" not in rule["resources"]
+
+
+def test_a_deployment_needs_its_own_rights_and_no_rollout() -> None:
+    plain = rules(replace(WANTED, drivers=("deployment",)))
+    assert not any("rollouts" in resource for rule in plain for resource in rule["resources"])
+    (deleting,) = [rule for rule in plain if "delete" in rule["verbs"]]
+    assert (deleting["resources"], deleting["resourceNames"]) == (["deployments"], ["api-canary"])
+    writing = [rule for rule in plain if {"update", "patch"} & set(rule["verbs"])]
+    assert all(rule["resourceNames"] for rule in writing)
+    both = rules(replace(WANTED, drivers=("rollout", "deployment")))
+    assert all(rule in both for rule in [*plain, *rules()])
+
+
+def test_a_deployment_is_guarded_by_a_policy_of_its_own_that_takes_it_as_its_measure() -> None:
+    made = {each["metadata"]["name"]: each for each in objects(replace(WANTED, drivers=("deployment",)))}
+    binding = made["airgap-release.lumen.deployments"]["spec"]
+    assert binding["paramRef"] == {"name": "api", "namespace": "lumen", "parameterNotFoundAction": "Deny"}
+    unguarded = objects(replace(WANTED, drivers=("deployment",), guard=False))
+    assert not [each for each in unguarded if each["kind"].startswith("ValidatingAdmission")]
 
 
 def test_what_is_written_is_named_wherever_kubernetes_allows_it() -> None:
