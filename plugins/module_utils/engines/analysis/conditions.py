@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 
-from . import semantics
+from . import gotypes
 from .expression import SCALAR, VECTOR, Condition, ExpressionError, Value, compile_condition
+from .gotypes import Type
 from .lexer import BRACKET, NAME, NUMBER, OPERATOR, Token, tokenize
 from .metric import ERROR, Metric
 
@@ -46,14 +47,14 @@ class Masked:
         return _MASKED.sub(lambda number: self.tags[int(number[0]) - _MASK], text)
 
 
-def problem_with(text: str, kind: str) -> ExpressionError | None:
+def problem_with(text: str, kind: Type) -> ExpressionError | None:
     """Why a condition is an error over every result of a kind (VECTOR or SCALAR), by its types and over samples."""
     try:
         condition = compile_condition(text, kind)
     except ExpressionError as problem:
         return problem
-    if condition.type not in (semantics.BOOL, semantics.ANY):
-        return ExpressionError(f"expected bool, but got {condition.type}")
+    if condition.type not in (gotypes.BOOL, gotypes.ANY):
+        return ExpressionError(f"expected bool, but got {gotypes.shown(condition.type)}")
     problems = [_tried(condition, value) for value in (_VECTORS if kind == VECTOR else _SCALARS)]
     return problems[0] if all(problems) else None
 
@@ -95,7 +96,7 @@ def _is_zero(text: str) -> bool:
         return False
 
 
-def fitted(text: str, kind: str) -> str:
+def fitted(text: str, kind: Type) -> str:
     """A condition rewritten for results of a kind; empty when no rewriting helps.
 
     On a vector ``result`` and ``default(result, …)`` become ``result[0]``, on a scalar ``result[0]`` becomes
@@ -108,7 +109,7 @@ def fitted(text: str, kind: str) -> str:
     return ""
 
 
-def _renamed(text: str, kind: str) -> str:
+def _renamed(text: str, kind: Type) -> str:
     text = re.sub(r"default\(\s*(result(?:\[0\])?)\s*,[^()]*\)", r"\1", text)
     text = re.sub(r"(?<![=!<>])=(?!=)", "==", text)
     if kind == SCALAR:
@@ -134,20 +135,20 @@ def _result_tokens(text: str) -> list[Token]:
     return found
 
 
-def _bare_comparison(text: str, kind: str) -> str:
+def _bare_comparison(text: str, kind: Type) -> str:
     """What is left of a condition when only its last comparison with a number is understood."""
     found = re.findall(r"(>=|<=|==|!=|>|<)\s*(-?\d+(?:\.\d+)?)", text)
     operand = "result[0]" if kind == VECTOR else "result"
     return f"{operand} {found[-1][0]} {found[-1][1]}" if found else ""
 
 
-def example(kind: str, failure: bool = False) -> str:
+def example(kind: Type, failure: bool = False) -> str:
     """A condition to begin with, where nothing tells which was meant."""
     operand = "result[0]" if kind == VECTOR else "result"
     return guarded(f"{operand} {'<' if failure else '>='} {_THRESHOLD}", kind, failure)
 
 
-def guarded(text: str, kind: str, failure: bool) -> str:
+def guarded(text: str, kind: Type, failure: bool) -> str:
     """A condition that also says what no data and NaN mean: they do not pass."""
     if kind == SCALAR:
         checks = ["isNaN(result)"]

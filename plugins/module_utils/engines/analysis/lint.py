@@ -21,6 +21,7 @@ from . import conditions, promql
 from .duration import DurationError, parse_duration
 from .expression import SCALAR, VECTOR
 from .findings import ERROR, WARNING, Document, Edit, Finding, Path, path_text
+from .gotypes import Type
 from .metric import DEFAULT_CONSECUTIVE_ERROR_LIMIT, Metric, TemplateError, read_metric
 from .metric import ERROR as ERROR_PHASE
 from .metric import INCONCLUSIVE as INCONCLUSIVE_PHASE
@@ -616,12 +617,12 @@ class _Metric:
             return
         yield from self._nothing_measured(texts, kind)
 
-    def _kind(self) -> str | None:
+    def _kind(self) -> Type | None:
         if self.query is None:
             return None
         return SCALAR if self.query.type == promql.SCALAR else VECTOR
 
-    def _compiles(self, name: str, text: str, masked: conditions.Masked, kind: str | None) -> Iterator[Finding]:
+    def _compiles(self, name: str, text: str, masked: conditions.Masked, kind: Type | None) -> Iterator[Finding]:
         kinds = [kind] if kind else [VECTOR, SCALAR]
         problems = [conditions.problem_with(text, each) for each in kinds]
         if all(problems):
@@ -633,7 +634,7 @@ class _Metric:
             edit = self.edit(name, masked.unmask(right))
             yield self.find("division-by-zero", ERROR, name, "the condition divides by zero", edit)
 
-    def _wrong(self, name: str, text: str, masked: conditions.Masked, kind: str, problem: str) -> Finding:
+    def _wrong(self, name: str, text: str, masked: conditions.Masked, kind: Type, problem: str) -> Finding:
         other = SCALAR if kind == VECTOR else VECTOR
         failure = name == "failureCondition"
         right = conditions.fitted(text, kind)
@@ -649,7 +650,7 @@ class _Metric:
         rule = "not-boolean" if problem.startswith("expected bool") else "invalid-condition"
         return self.find(rule, ERROR, name, f"the condition is an error at every measurement: {problem}", *edits)
 
-    def _nothing_measured(self, texts: Mapping[str, str], kind: str) -> Iterator[Finding]:
+    def _nothing_measured(self, texts: Mapping[str, str], kind: Type) -> Iterator[Finding]:
         """What the metric makes of NaN, and of an empty answer."""
         success, failure = (texts.get(name, "") for name in _CONDITIONS)
         nan = float("nan")
@@ -687,7 +688,7 @@ class _Metric:
             yield self.find("nan-unguarded", WARNING, field_, reason, *edits)
 
 
-def _restored(template: _Template, text: str, kind: str, failure: bool) -> str:
+def _restored(template: _Template, text: str, kind: Type, failure: bool) -> str:
     """A condition with its guard, and its arguments as they were written."""
     masked = conditions.Masked(text)
     return masked.unmask(conditions.guarded(masked.text, kind, failure))
