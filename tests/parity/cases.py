@@ -41,10 +41,13 @@ NUMBERS = (
     *("0xFF", "1_000", "9223372036854775807"),
 )
 STRINGS = ("'a'", '"b"', "''", "'ab'", "'\\n'", "'a,b'", "' a '", "'0.95'", "'7'", "'Ä'", "'b'", "'1h30m'", "'NaN'")
-ARITHMETIC = ("+", "-", "*", "/", "+", "-", "*", "/", "%", "**", "^")
+ARITHMETIC = (*("+", "-", "*", "/") * 4, "%", "**", "**", "^")
 COMPARISONS = (">", "<", ">=", "<=", "==", "!=")
 VECTOR_OPERANDS = ("result[0]", "result[0]", "len(result)", "result[-1]", "result[1]")
-VECTOR_TRUTHS = ("true", "false", "result[0] > 0.5", "len(result) == 0", "isNaN(result[0])", "result[9] > 1")
+VECTOR_TRUTHS = (
+    *("true", "false", "len(result) == 0", "isNaN(result[0])", "result[9] > 1"),
+    *("result[0] > 0.5", "any(result, # > 1)", "len(result) > 0 && result[-1] <= 1"),
+)
 SCALAR_TRUTHS = ("true", "false", "result > 0.5", "isNaN(result)")
 LISTS = (
     "[]",
@@ -129,7 +132,8 @@ class Grammar:
             (10, lambda: self._plain_truth(loop)),
             (30, lambda: f"{number()} {any_of(*COMPARISONS)} {number()}"),
             (17, lambda: f"{truth()} {any_of('&&', '||', 'and', 'or')} {truth()}"),
-            (8, lambda: any_of("!", "not ", "! ") + truth()),
+            (6, lambda: f"{any_of('!', 'not ', '! ')}({truth()})"),
+            (2, lambda: any_of("!", "not ", "! ") + truth()),
             (7, lambda: f"({truth()})"),
             (5, lambda: f"{any_of('isNaN', 'isInf')}({number()})"),
             (3, lambda: f"isNil({number()})"),
@@ -165,10 +169,11 @@ class Grammar:
         text = partial(self.text, depth - 1, loop)
         return weighted(
             self.random,
-            (25, lambda: self._operand(loop)),
+            (30, lambda: self._operand(loop)),
             (30, lambda: f"{number()} {any_of(*ARITHMETIC)} {number()}"),
             (10, lambda: f"({number()})"),
             (7, lambda: any_of("-", "+", "- ", "--") + number()),
+            (2, lambda: f"int({number()}) % {any_of('2', '3', 'len(result)')}"),
             (6, lambda: f"({self.truth(depth - 1, loop)} ? {number()} : {number()})"),
             (2, lambda: f"default({number()}, {number()})"),
             (1, lambda: f"default({number()}, {number()})[{number()}]"),
@@ -221,7 +226,9 @@ class Grammar:
     def values(self, depth: int, loop: bool) -> str:
         """An expression that is a list, most of the time."""
         if depth <= 0:
-            return self._any_of(*("result",) * 8, *LISTS, *(("[#]", "[#, 1]") if loop else ()))
+            return self._any_of(
+                *("result" if self.vector else "[result]",) * 8, *LISTS, *(("[#]", "[#, 1]") if loop else ())
+            )
         any_of = self._any_of
         values = partial(self.values, depth - 1, loop)
         number = partial(self.number, depth - 1, loop)
@@ -234,7 +241,7 @@ class Grammar:
             (8, lambda: f"[{', '.join(number() for _ in range(self.random.randint(1, 3)))}]"),
             (10, lambda: f"filter({values()}, {self._closure(self.truth, depth - 1)})"),
             (10, lambda: f"map({values()}, {self._closure(self.anything, depth - 1, '#index')})"),
-            (6, lambda: f"{values()}[{any_of('', number(), '1', '-1')}:{any_of('', number(), '2', '-1')}]"),
+            (6, lambda: f"{values()}[{any_of('', f'int({number()})', '1', '-1')}:{any_of('', '2', '-1', number())}]"),
             (4, lambda: f"sort({values()}{any_of('', '', ', ' + any_of(*ORDERS))})"),
             (2, lambda: f"sortBy([{mapping()}, {mapping()}], {any_of(*STRINGS)}{any_of('', ', ' + any_of(*ORDERS))})"),
             (3, lambda: f"{any_of('0', '1', number())}..{any_of('len(result)', '4', number())}"),
@@ -344,7 +351,7 @@ class Grammar:
     def _declared(self, text: str) -> str:
         """A condition that has one of its parts in a variable."""
         value = self.anything(self.random.choice((0, 1, 2)), loop=False)
-        name = self._any_of("a", "x", "total", "result", "len", "a")
+        name = self._any_of(*("a", "x", "total") * 4, "result", "len")
         part = self._any_of("result[0]", "result", "0.5", "len(result)", "len")
         return f"let {name} = {self._any_of(value, part)}; {text.replace(part, name)}"
 
