@@ -39,6 +39,7 @@ from ..engines.analysis.template import (
     flatten,
     merge_args,
     read_spec,
+    references,
 )
 from ..errors import AirgapError
 from ..times import Clock, rfc3339
@@ -176,18 +177,20 @@ def load_gate(
 ) -> GateSpec:
     """Read and check an analysis. Raises AirgapError for everything that would make Argo's run an error.
 
-    ``options`` are GATE_OPTIONS. ``hashes`` gives the pod template hashes Latest and Stable. ``session`` is only used
+    ``options`` are GATE_OPTIONS. Instead of a template there may be ``templates``, a list of {templateName,
+    clusterScope} as in a Rollout, which passes over arguments that none of them has; ``endless`` says whether a metric
+    may go on until it is stopped. ``hashes`` gives the pod template hashes Latest and Stable. ``session`` is only used
     to read what is in a cluster: templates, and for arguments the ``app`` and Secrets, all in ``namespace``.
     """
     name, templates = _templates(session, options, namespace)
     sources = _Sources(session, namespace, app)
     try:
         spec = flatten([template.spec for template in templates])
-        supplied = options.get("args") or {}
+        supplied = _supplied(options, spec)
         declared = [{"name": argument} for argument in supplied] if options.get("metrics") else spec["args"]
         args = merge_args(declared, supplied, hashes, sources.field if app else None, sources.secret)
         extended = extend(spec["metrics"], options, options.get("extensions") or {})
-        metrics = read_spec({"metrics": extended}, args)
+        metrics = read_spec({"metrics": extended}, args, bool(options.get("endless")))
         patterns = dry_run_patterns(spec, options.get("dry_run") or [])
         if (patterns or spec["measurementRetention"]) and RE2_IMPORT_ERROR:
             raise AirgapError(missing_required_lib("google-re2"), exception=RE2_IMPORT_ERROR)
@@ -203,6 +206,14 @@ def load_gate(
     return GateSpec(name, metrics, frozenset(dry_run), sources.secrets)
 
 
+def _supplied(options: Mapping[str, Any], spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    args: Mapping[str, Any] = options.get("args") or {}
+    if not options.get("templates"):
+        return args
+    declared = {arg["name"] for arg in spec["args"]}
+    return {name: value for name, value in args.items() if name in declared}
+
+
 def _templates(
     session: Session | None, options: Mapping[str, Any], namespace: str | None
 ) -> tuple[str, Sequence[Template]]:
@@ -212,15 +223,20 @@ def _templates(
         raise AirgapError("An analysis is either inline metrics or a template, not both")
     if metrics:
         return "(inline)", [Template("(inline)", {"metrics": metrics})]
-    find = in_cluster(session, namespace)
+    find = functools.lru_cache(maxsize=None)(in_cluster(session, namespace))
+    if options.get("templates"):
+        try:
+            wanted = references({"templates": options["templates"]}, "templates")
+        except TemplateError as problem:
+            raise AirgapError(f"An analysis: {problem}") from problem
+        return ", ".join(find(*reference).title for reference in wanted), collect(find, wanted)
     if file:
         manifests = TemplateFile(file)
-        chosen, find = manifests.choose(template), manifests.find(find)
+        chosen, find = manifests.choose(template), functools.lru_cache(maxsize=None)(manifests.find(find))
     elif template:
         chosen = (template, bool(options.get("cluster_template")))
     else:
         raise AirgapError("An analysis needs a template, a file or inline metrics")
-    find = functools.lru_cache(maxsize=None)(find)
     return find(*chosen).title, collect(find, [chosen])
 
 

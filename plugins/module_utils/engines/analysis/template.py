@@ -246,25 +246,25 @@ def _read(metrics: Sequence[Any], args: Mapping[str, str]) -> list[tuple[Metric,
     return result
 
 
-def read_spec(spec: Mapping[str, Any], args: Mapping[str, str]) -> list[Metric]:
+def read_spec(spec: Mapping[str, Any], args: Mapping[str, str], endless: bool = False) -> list[Metric]:
     """Metrics ready to be measured by Prometheus, from a template's ``spec``; conditions are linted.
 
     More is refused here than Argo does when it reads a template: a condition that can only be an error or divides by
-    zero, a limit that is no number, a time that runs backwards, a provider that is not Prometheus, and a metric that
-    never ends.
+    zero, a limit that is no number, a time that runs backwards, a provider that is not Prometheus, and unless
+    ``endless`` a metric that never ends.
     """
     data = shapes.sequence(spec.get("metrics"), "spec.metrics")
     return [
-        _measurable(metric, source, f"spec.metrics[{place}]")
+        _measurable(metric, source, f"spec.metrics[{place}]", endless)
         for place, (metric, source) in enumerate(_read(data, args))
     ]
 
 
-def _measurable(metric: Metric, data: Mapping[str, Any], path: str) -> Metric:
+def _measurable(metric: Metric, data: Mapping[str, Any], path: str, endless: bool) -> Metric:
     where = f"metric {metric.name!r}"
     _refuse_conditions(metric, where)
     _refuse_limits(metric, data, where)
-    if metric.effective_count is None:
+    if metric.effective_count is None and not endless:
         raise TemplateError(f"{where} runs indefinitely: give it a count")
     provider = shapes.mapping(data.get("provider"), f"{path}.provider")
     prometheus = _prometheus(where, provider, f"{path}.provider")

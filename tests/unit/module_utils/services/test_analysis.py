@@ -109,6 +109,22 @@ def test_templates_of_templates() -> None:
     assert (spec.name, names(spec)) == ("ClusterAnalysisTemplate all", ["right", "all"])
 
 
+def test_several_templates_as_a_rollout_names_them() -> None:
+    endless = {key: value for key, value in metric("two").items() if key != "count"}
+    session = FakeSession(
+        template("one", metrics=[metric("one")], args=[{"name": "a"}]),
+        template("two", "ClusterAnalysisTemplate", metrics=[endless], args=[{"name": "a"}, {"name": "b"}]),
+    )
+    options = {"templates": [refer("two", True), refer("one")], "args": {"a": "1", "b": "2", "other": "3"}}
+    spec = load(session, endless=True, **options)
+    assert (spec.name, names(spec)) == ("ClusterAnalysisTemplate two, AnalysisTemplate lumen/one", ["one", "two"])
+    assert len(session.calls) == 2
+    with pytest.raises(AirgapError, match="metric 'two' runs indefinitely"):
+        load(session, **options)
+    with pytest.raises(AirgapError, match=r"templates\[0\] must be a mapping with templateName"):
+        load(session, templates=["one"])
+
+
 def test_templates_of_templates_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "templates.yaml"
     documents = [
