@@ -226,6 +226,7 @@ def test_several_over_one_watch(app: App) -> None:
     several = App(app.namespace, app.session, names=[f"fleet-{number}" for number in range(4)])
     several.deploy(FIRST, WEIGHT)
     several.wait("Healthy", image=f"{REGISTRY}/probe:{FIRST}")
+    several.out.lines.clear()
     several.deploy(SECOND, WEIGHT, {"pause": {"duration": 2}})
     several.wait("promoted", image=f"{REGISTRY}/probe:{SECOND}")
     for name in several.names:
