@@ -208,9 +208,9 @@ class _Template:
     def _name(self, data: Mapping[str, Any], path: Path, seen: set[str]) -> Iterator[Finding]:
         name = str(data.get("name") or "")
         if name in seen:
-            other = next(f"{name}-{number}" for number in range(2, len(seen) + 3) if f"{name}-{number}" not in seen)
+            free = [f"{name}-{number}" for number in range(2, len(seen) + 3) if f"{name}-{number}" not in seen]
             reason = f"two metrics are named {name!r}: Argo refuses the template"
-            yield self.find("duplicate-name", ERROR, (*path, "name"), reason, self.edit((*path, "name"), other))
+            yield self.find("duplicate-name", ERROR, (*path, "name"), reason, self.edit((*path, "name"), free[0]))
         seen.add(name)
 
     def _refused(self, data: Mapping[str, Any], path: Path) -> Iterator[Finding]:
@@ -611,7 +611,7 @@ class _Metric:
         if not any(conditions.mentions(text, "result") for text in texts.values()):
             if self.decides:
                 reason = "the condition does not look at the result: its verdict is the same whatever is measured"
-                name = next(iter(texts))
+                name, *_others = texts
                 right = self.edit(name, conditions.example(kind, name == "failureCondition"))
                 yield self.find("constant-condition", ERROR, name, reason, right)
             return
@@ -663,7 +663,7 @@ class _Metric:
             for name in _CONDITIONS
             if texts.get(name) and conditions.mentions(texts[name], "result")
         ]
-        field_ = next(iter(texts))
+        field_, *_others = texts
         nan_possible = self.query is not None and _may_be_nan(self.query)
         guarded = guarded or self.extended("on_nan")
         unguarded = nan_possible and not guarded and on_nan not in (INCONCLUSIVE_PHASE, ERROR_PHASE)
