@@ -739,7 +739,7 @@ class DeploymentDriver:
     def _begin_gate(self, memory: Memory, index: int, analysis: Mapping[str, Any], at: float) -> None:
         if index in self._gates:
             return
-        hashes = {"Latest": self._canary_hash(), "Stable": memory.stable_hash}
+        hashes = {"Latest": self._hash, "Stable": memory.stable_hash}
         spec = self._load(analysis, hashes, background=index == BACKGROUND)
         self._gates[index] = SteppedGate(spec, self._query, self._clock)
         metrics = [(metric.name, metric.count) for metric in spec.metrics]
