@@ -216,7 +216,7 @@ class Rehearsal:
         given = {arg["name"]: arg for arg in self.rollout.get((*path, "args")) or ()}
         args = {name: arg if arg.get("valueFrom") else arg.get("value") for name, arg in given.items()}
         for reference in referenced(self.rollout.get(path)):
-            options = {**self.options, "args": {**args, **self.options["args"]}}
+            options = {**self.options, "args": {**args, **self.options["args"]}, "endless": path == (*CANARY, ANALYSIS)}
             if not options["metrics"]:
                 here = reference in file_templates(self.documents)
                 options |= {"template": reference.name, "cluster_template": reference.cluster}

@@ -175,6 +175,16 @@ def test_a_pause_without_a_gate(run: Run, manifests: Any) -> None:
     assert "somebody promotes it" in [row["text"] for row in result["timeline"]]
 
 
+def test_the_background_needs_no_end(run: Run, manifests: Any) -> None:
+    beside = {"templates": [{"templateName": "t"}], "args": [ARG]}
+    steps = [{"setWeight": 20}, {"pause": {"duration": "10m"}}, {"setWeight": 100}]
+    path = manifests(template(count=None), rollout(steps, analysis=beside))
+    good = run(module, file=path, rollout="api", series=scripted(GOOD))
+    assert (good["outcome"], good["duration"], len(good["measurements"])) == ("promoted", 600, 9)
+    bad = run(module, file=path, rollout="api", series=scripted(GOOD, GOOD, BAD))
+    assert (bad["outcome"], bad["duration"]) == ("aborted", 120 + 3 * 60)
+
+
 def test_what_is_in_the_cluster(run: Run, cluster: FakeSession) -> None:
     result = run(module, namespace="lumen", rollout="api", series=scripted(GOOD))
     assert (result["outcome"], result["lint"]) == ("promoted", [])
