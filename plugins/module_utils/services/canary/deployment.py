@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Callable
 
 from ...adapters.kube.kinds import (
@@ -83,6 +84,7 @@ from .seen import digests_of, is_ready, measurement_rows, sends_to, step_rows, v
 from .stepped import SteppedGate, load_analysis
 
 _INSTANCE_LABEL = "app.kubernetes.io/instance"
+_CANARY = ("spec", "strategy", "canary")
 _ABORTED = "RolloutAborted: Rollout aborted update to revision"
 
 
@@ -259,7 +261,8 @@ class DeploymentDriver:
         steps, background = self._raw()
         canary = {"steps": list(steps), **({ANALYSIS: background} if background else {})}
         rollout = {"kind": ROLLOUT.kind, "spec": {"strategy": {"canary": canary}}}
-        findings = lint_release(self._session, self._namespace, rollout, self._title, self._scrape_interval)
+        found = lint_release(self._session, self._namespace, rollout, self._title, self._scrape_interval)
+        findings = [_about_steps(finding) for finding in found]
         refuse_errors(findings)
         return findings
 
@@ -895,6 +898,15 @@ class DeploymentDriver:
     def measurements(self) -> list[dict[str, Any]]:
         """See `Driver`."""
         return measurement_rows(self._change)
+
+
+def _about_steps(finding: Finding) -> Finding:
+    """The same of steps that were given: the linted Rollout is none."""
+    depth = len(_CANARY)
+    if finding.path[:depth] != _CANARY:
+        return finding
+    edits = tuple(edit._replace(path=edit.path[depth:]) for edit in finding.edits)
+    return replace(finding, path=finding.path[depth:], edits=edits)
 
 
 def _ours(error: StepError) -> str:
