@@ -13,6 +13,7 @@ three make sense, and some are wrong in one place: what Argo refuses counts too.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -37,14 +38,60 @@ NUMBERS = (
     *("0", "1", "2", "3", "7", "100", "-1", "0.5", "0.95", "1.5", "2.0", ".5", "-0.5", "1e3", "1e-3", "1e308"),
     *("0xFF", "1_000", "9223372036854775807"),
 )
-STRINGS = ("'a'", '"b"', "''", "'ab'", "'\\n'")
-ARITHMETIC = ("+", "-", "*", "/", "+", "-", "*", "/", "%", "**", "^")
+STRINGS = ("'a'", '"b"', "''", "'ab'", "'\\n'", "'a,b'", "' a '", "'0.95'", "'7'", "'Ä'", "'b'", "'1h30m'", "'NaN'")
+ARITHMETIC = (*("+", "-", "*", "/") * 4, "%", "**", "**", "^")
 COMPARISONS = (">", "<", ">=", "<=", "==", "!=")
 VECTOR_OPERANDS = ("result[0]", "result[0]", "len(result)", "result[-1]", "result[1]")
-VECTOR_TRUTHS = ("true", "false", "result[0] > 0.5", "len(result) == 0", "isNaN(result[0])", "result[9] > 1")
+VECTOR_TRUTHS = (
+    *("true", "false", "len(result) == 0", "isNaN(result[0])", "result[9] > 1"),
+    *("result[0] > 0.5", "any(result, # > 1)", "len(result) > 0 && result[-1] <= 1"),
+)
 SCALAR_TRUTHS = ("true", "false", "result > 0.5", "isNaN(result)")
+LISTS = (
+    "[]",
+    "[1, 2, 3]",
+    "[0.5, 0.95]",
+    "['a', 'b']",
+    "[1, 'a', nil, true]",
+    "[[1, 2], [3]]",
+    "1..3",
+    "-1..2",
+    "3..1",
+)
+MAPS = ("{}", "{a: 1, b: 2}", "{'a': 0.5, 'b': 'x'}", "{a: {b: 1}}", "{(string(1)): nil}", "{1: true, 'c': [1, 2]}")
+PATTERNS = ("'a'", "'^a'", "'[ab]+$'", "'('", "'.'", "''", "'A|b'", "'(?i)B'", r"'\\\\d+'", r"'\\\\C'")
+JSON = ("'1'", "'[1, 2.5, null]'", """'{"a": [1, {"b": true}]}'""", "'{'", "'nope'", """'"x"'""")
+# Of one argument; what they take most of the time, and what they give.
+NUMBERS_OF_NUMBER = ("abs", "ceil", "floor", "round", "int", "float", "asInt", "asFloat", "abs", "floor", "round")
+NUMBERS_OF_LIST = ("len", "sum", "mean", "median", "first", "last")
+TEXTS_OF_TEXT = ("upper", "lower", "trim", "trimPrefix", "trimSuffix", "toBase64", "fromBase64")
+DURATIONS = ("'1h30m'", "'0'", "'1.5s'", "'-90ms'", "'1h'", "'x'", "'100us'")
+DURATION_METHODS = (".Seconds()", ".Hours()", ".Milliseconds()", ".Abs()", ".Nanoseconds()", " * 2", ".Minutes()")
+ORDERS = ("'asc'", "'desc'", "'up'")
+PREDICATES = ("all", "any", "none", "one")
+SEARCHES = ("count", "findIndex", "findLastIndex", "find", "findLast")
 # What a slip of the hand puts into a condition.
-SLIPS = (*"()[]{}#.,:?!&|=<>*/%^+-'\" 01ex_n", "not ", "foo", "nil", "//", "/*", "*/", "&&", "==", "**")
+SLIPS = (
+    *"()[]{}#.,:?!&|=<>*/%^+-'\" 01ex_n;",
+    *(
+        "not ",
+        "foo",
+        "nil",
+        "//",
+        "/*",
+        "*/",
+        "&&",
+        "==",
+        "**",
+        "..",
+        "?.",
+        "??",
+        " in ",
+        "let a = 1; ",
+        "$env",
+        "result",
+    ),
+)
 VALUES = (0, 1, 0.5, 0.95, 0.96, 1.5, 2, 3, 7, 100, -1, 0.1, 1e300, "NaN", "+Inf", "-Inf")
 
 
@@ -61,51 +108,250 @@ class Grammar:
     def condition(self) -> str:
         """A condition; one in eight has a character too many, too few or another one."""
         text = self.truth(self.random.choice((1, 2, 2, 3, 3, 4)), loop=False)
+        if self.random.random() < 0.08:
+            text = self._declared(text)
         return self._slip(text) if self.random.random() < 0.12 else text
+
+    def _any_of(self, *choices: str) -> str:
+        return self.random.choice(choices)
 
     def truth(self, depth: int, loop: bool) -> str:
         """An expression that is true or false, if its parts allow."""
         if depth <= 0:
             return self._plain_truth(loop)
-        any_of = self.random.choice
+        any_of = self._any_of
         number = partial(self.number, depth - 1, loop)
         truth = partial(self.truth, depth - 1, loop)
+        text = partial(self.text, depth - 1, loop)
+        values = partial(self.values, depth - 1, loop)
+        anything = partial(self.anything, depth - 1, loop)
         return weighted(
             self.random,
             (10, lambda: self._plain_truth(loop)),
-            (35, lambda: f"{number()} {any_of(COMPARISONS)} {number()}"),
-            (17, lambda: f"{truth()} {any_of(('&&', '||', 'and', 'or'))} {truth()}"),
-            (8, lambda: any_of(("!", "not ", "! ")) + truth()),
+            (30, lambda: f"{number()} {any_of(*COMPARISONS)} {number()}"),
+            (17, lambda: f"{truth()} {any_of('&&', '||', 'and', 'or')} {truth()}"),
+            (6, lambda: f"{any_of('!', 'not ', '! ')}({truth()})"),
+            (2, lambda: any_of("!", "not ", "! ") + truth()),
             (7, lambda: f"({truth()})"),
-            (5, lambda: f"{any_of(('isNaN', 'isInf'))}({number()})"),
+            (5, lambda: f"{any_of('isNaN', 'isInf')}({number()})"),
             (3, lambda: f"isNil({number()})"),
-            (7, lambda: self._quantifier(depth - 1, loop)),
+            (8, lambda: self._loop(PREDICATES, depth - 1, loop)),
             (3, lambda: f"{truth()} ? {truth()} : {truth()}"),
             (1, lambda: f"{truth()} ?: {truth()}"),
-            (2, lambda: f"{number()} not {any_of(('>', '==', '<'))} {number()}"),
-            (2, lambda: f"{any_of(STRINGS)} {any_of(('==', '<', '>', '!='))} {any_of(STRINGS)}"),
+            (2, lambda: f"{number()} not {any_of('>', '==', '<')} {number()}"),
+            (3, lambda: f"{text()} {any_of('==', '<', '>', '!=', '>=')} {text()}"),
+            (6, lambda: f"{number()} {any_of('in', 'in', 'not in')} {values()}"),
+            (2, lambda: f"{anything()} {any_of('in', 'not in')} {any_of(*LISTS, *MAPS)}"),
+            (2, lambda: f"{text()} {any_of('in', 'not in')} {any_of(*MAPS, *LISTS, self.mapping(depth - 1, loop))}"),
+            (3, lambda: f"{text()} {any_of('contains', 'startsWith', 'endsWith', 'not contains')} {text()}"),
+            (2, lambda: f"{text()} {any_of('matches', 'not matches')} {any_of(*PATTERNS)}"),
+            (1, lambda: f"{text()} matches {text()}"),
+            (3, lambda: f"{values()} {any_of('==', '!=')} {values()}"),
+            (2, lambda: f"{anything()} {any_of('==', '!=')} {anything()}"),
+            (1, lambda: f"{self.mapping(depth - 1, loop)} == {self.mapping(depth - 1, loop)}"),
+            (2, lambda: f"{any_of('hasPrefix', 'hasSuffix')}({text()}, {text()})"),
+            (2, lambda: f"({truth()} ?? {truth()})"),
+            (2, lambda: f"({any_of('reduce')}({values()}, {self._closure(self.truth, depth - 1, '#acc')}, true))"),
+            (1, lambda: f"[{truth()}, {truth()}][{any_of('0', '1', '-1', '2')}]"),
+            (2, lambda: f"duration({text()}) {any_of(*COMPARISONS)} duration({any_of(*DURATIONS)})"),
+            (1, lambda: f"{number()} | {any_of('isNaN()', 'isInf()', 'isNil()')}"),
         )()
 
     def number(self, depth: int, loop: bool) -> str:
         """An expression that is a number, most of the time."""
         if depth <= 0:
             return self._operand(loop)
-        any_of = self.random.choice
+        any_of = self._any_of
         number = partial(self.number, depth - 1, loop)
+        values = partial(self.values, depth - 1, loop)
+        text = partial(self.text, depth - 1, loop)
         return weighted(
             self.random,
-            (25, lambda: self._operand(loop)),
-            (35, lambda: f"{number()} {any_of(ARITHMETIC)} {number()}"),
+            (30, lambda: self._operand(loop)),
+            (30, lambda: f"{number()} {any_of(*ARITHMETIC)} {number()}"),
             (10, lambda: f"({number()})"),
-            (7, lambda: any_of(("-", "+", "- ", "--")) + number()),
+            (7, lambda: any_of("-", "+", "- ", "--") + number()),
+            (2, lambda: f"int({number()}) % {any_of('2', '3', 'len(result)')}"),
             (6, lambda: f"({self.truth(depth - 1, loop)} ? {number()} : {number()})"),
-            (5, lambda: f"default({number()}, {number()})"),
-            (2, lambda: f"default({number()}, {number()})[{number()}]"),
-            (4, lambda: f"result[{number()}]"),
-            (2, lambda: f"len({any_of((any_of(STRINGS), 'result', 'default(result,0)'))})"),
-            (2, lambda: any_of(STRINGS)),
-            (2, lambda: any_of(("nil", "true", f"{any_of(STRINGS)} + {any_of(STRINGS)}"))),
+            (2, lambda: f"default({number()}, {number()})"),
+            (1, lambda: f"default({number()}, {number()})[{number()}]"),
+            (1, lambda: f"result[{number()}]"),
+            (2, lambda: f"len({any_of(any_of(*STRINGS), 'result', 'default(result,0)')})"),
+            (1, lambda: f"{text()}"),
+            (2, lambda: any_of("nil", "true", f"{text()} + {text()}")),
+            (8, lambda: f"{any_of(*NUMBERS_OF_NUMBER)}({number()})"),
+            (1, lambda: f"{any_of(*NUMBERS_OF_NUMBER)}({text()})"),
+            (8, lambda: f"{any_of(*NUMBERS_OF_LIST)}({values()})"),
+            (4, lambda: f"{any_of('max', 'min')}({', '.join(number() for _ in range(self.random.randint(1, 3)))})"),
+            (5, lambda: self._loop(SEARCHES, depth - 1, loop)),
+            (3, lambda: f"{values()}[{any_of('0', '0', '-1', number())}]"),
+            (2, lambda: f"{any_of('indexOf', 'lastIndexOf')}({text()}, {text()})"),
+            (2, lambda: f"({number()} ?? {number()})"),
+            (3, lambda: self._piped(depth - 1, loop)),
+            (2, lambda: self._reduced(depth - 1, loop)),
+            (3, lambda: self._member(depth - 1, loop)),
+            (1, lambda: f"get({values()}, {number()})"),
+            (1, lambda: f"fromJSON({any_of(*JSON)})"),
+            (1, lambda: f"duration({any_of(*DURATIONS)}){any_of(*DURATION_METHODS)}"),
         )()
+
+    def text(self, depth: int, loop: bool) -> str:
+        """An expression that is a string, most of the time."""
+        if depth <= 0:
+            return self._any_of(*STRINGS)
+        any_of = self._any_of
+        text = partial(self.text, depth - 1, loop)
+        number = partial(self.number, depth - 1, loop)
+        values = partial(self.values, depth - 1, loop)
+        return weighted(
+            self.random,
+            (30, lambda: any_of(*STRINGS)),
+            (8, lambda: f"{text()} + {text()}"),
+            (8, lambda: f"{any_of(*TEXTS_OF_TEXT)}({text()})"),
+            (6, lambda: f"string({self._without_addresses(depth - 1, loop)})"),
+            (4, lambda: f"type({self.anything(depth - 1, loop)})"),
+            (4, lambda: f"toJSON({self.anything(depth - 1, loop)})"),
+            (3, lambda: f"replace({text()}, {text()}, {text()}{any_of('', f', {number()}', ', 1')})"),
+            (2, lambda: f"repeat({text()}, {any_of('2', '0', number())})"),
+            (3, lambda: f"join({any_of(self._texts(depth - 1, loop), values())}{any_of('', f', {text()}')})"),
+            (2, lambda: f"{any_of('trim', 'trimPrefix', 'trimSuffix')}({text()}, {text()})"),
+            (3, lambda: f"({text()})[{any_of('', '0', '1', '-1')}:{any_of('', '1', '2', '-1')}]"),
+            (1, lambda: f"{self._texts(depth - 1, loop)}[{any_of('0', '1', '-1')}]"),
+            (1, lambda: f"({text()} ?? {text()})"),
+            (1, lambda: any_of("nil", number())),
+        )()
+
+    def values(self, depth: int, loop: bool) -> str:
+        """An expression that is a list, most of the time."""
+        if depth <= 0:
+            return self._any_of(
+                *("result" if self.vector else "[result]",) * 8, *LISTS, *(("[#]", "[#, 1]") if loop else ())
+            )
+        any_of = self._any_of
+        values = partial(self.values, depth - 1, loop)
+        number = partial(self.number, depth - 1, loop)
+        anything = partial(self.anything, depth - 1, loop)
+        mapping = partial(self.mapping, depth - 1, loop)
+        return weighted(
+            self.random,
+            (25, lambda: self.values(0, loop)),
+            (8, lambda: f"[{', '.join(anything() for _ in range(self.random.randint(0, 3)))}{any_of('', '', ',')}]"),
+            (8, lambda: f"[{', '.join(number() for _ in range(self.random.randint(1, 3)))}]"),
+            (10, lambda: f"filter({values()}, {self._closure(self.truth, depth - 1)})"),
+            (10, lambda: f"map({values()}, {self._closure(self.anything, depth - 1, '#index')})"),
+            (6, lambda: f"{values()}[{any_of('', f'int({number()})', '1', '-1')}:{any_of('', '2', '-1', number())}]"),
+            (4, lambda: f"sort({values()}{any_of('', '', ', ' + any_of(*ORDERS))})"),
+            (2, lambda: f"sortBy([{mapping()}, {mapping()}], {any_of(*STRINGS)}{any_of('', ', ' + any_of(*ORDERS))})"),
+            (3, lambda: f"{any_of('0', '1', number())}..{any_of('len(result)', '4', number())}"),
+            (3, lambda: f"take({values()}, {any_of('1', '2', number())})"),
+            (2, lambda: f"{any_of('keys', 'values', 'toPairs')}({self._single(depth - 1, loop)})"),
+            (3, lambda: self._texts(depth - 1, loop)),
+            (2, lambda: f"default(result, {number()})"),
+            (2, lambda: f"({values()} ?? {values()})"),
+            (2, lambda: f"({self.truth(depth - 1, loop)} ? {values()} : {values()})"),
+            (2, lambda: f"groupBy({values()}, {self._closure(self.anything, depth - 1)})[{anything()}]"),
+            (1, lambda: f"fromJSON({any_of(*JSON)})"),
+            (3, lambda: self._mapped_filter(depth - 1, loop)),
+            (1, lambda: any_of("$env", "nil", number())),
+        )()
+
+    def mapping(self, depth: int, loop: bool) -> str:
+        """An expression that is a map, most of the time."""
+        if depth <= 0:
+            return self._any_of(*MAPS)
+        any_of = self._any_of
+        anything = partial(self.anything, depth - 1, loop)
+        return weighted(
+            self.random,
+            (10, lambda: any_of(*MAPS)),
+            (
+                8,
+                lambda: (
+                    f"{{a: {anything()}, {any_of('b', 'a', '(' + self.text(depth - 1, loop) + ')')}: {anything()}}}"
+                ),
+            ),
+            (3, lambda: f"groupBy({self.values(depth - 1, loop)}, {self._closure(self.anything, depth - 1)})"),
+            (2, lambda: f"fromPairs([[{anything()}, {anything()}]])"),
+            (1, lambda: f"fromPairs(toPairs({self.mapping(depth - 1, loop)}))"),
+            (1, lambda: f"fromJSON({any_of(*JSON)})"),
+            (1, lambda: "$env"),
+        )()
+
+    def anything(self, depth: int, loop: bool) -> str:
+        kinds: tuple[tuple[float, Callable[[int, bool], str]], ...] = (
+            (10, self.number),
+            (4, self.text),
+            (3, self.truth),
+            (3, self.values),
+            (2, self.mapping),
+            (1, lambda depth, loop: self._any_of("nil", "len", "isNaN", "result", "$env.result", "duration('90s')")),
+        )
+        return weighted(self.random, *kinds)(depth, loop)
+
+    def _without_addresses(self, depth: int, loop: bool) -> str:
+        """Anything but functions, which as text are where they lie in memory."""
+        return re.sub(r"isNaN(?!\()", "nil", self.anything(depth, loop).replace("$env", "{}"))
+
+    def _single(self, depth: int, loop: bool) -> str:
+        """A map whose order cannot be seen, most of the time."""
+        return self._any_of("{}", f"{{a: {self.anything(depth, loop)}}}", f"groupBy([{self.anything(depth, loop)}], #)")
+
+    def _texts(self, depth: int, loop: bool) -> str:
+        text = partial(self.text, depth, loop)
+        split = f"{self._any_of('split', 'splitAfter')}({text()}, {text()}{self._any_of('', '', ', 1', ', 2', ', 0')})"
+        return self._any_of(
+            "['a', 'b']", split, f"[{text()}, {text()}]", f"map(result, {self._closure(self.text, depth)})"
+        )
+
+    def _piped(self, depth: int, loop: bool) -> str:
+        values = self.values(depth, loop)
+        call = self._any_of(
+            f"filter({self._closure(self.truth, depth)}) | len()",
+            f"map({self._closure(self.number, depth)}) | sum()",
+            "sort() | first()",
+            f"count({self._closure(self.truth, depth)})",
+            f"reduce({self._closure(self.number, depth, '#acc')}, 0)",
+            f"{self._any_of('len', 'sum', 'mean', 'median', 'max', 'foo')}()",
+        )
+        return f"({values} | {call})"
+
+    def _reduced(self, depth: int, loop: bool) -> str:
+        initial = self._any_of("", ", 0", f", {self.number(depth, loop)}")
+        closure = self._any_of("#acc + #", "#acc + #index", "{#acc * 2 + #}", self._closure(self.number, depth, "#acc"))
+        return f"reduce({self.values(depth, loop)}, {closure}{initial})"
+
+    def _member(self, depth: int, loop: bool) -> str:
+        any_of = self._any_of
+        member = any_of(".a", ".b", ".a.b", "?.a", "?.a.b", "?.b?.c", "['a']", "[nil]", ".in", ".a()", ".result")
+        return (
+            f"{any_of(self.mapping(depth, loop), self._single(depth, loop), '$env', '#' if loop else '$env')}{member}"
+        )
+
+    def _mapped_filter(self, depth: int, loop: bool) -> str:
+        """What the optimizer rewrites."""
+        inner = f"filter({self.values(depth, loop)}, {self._closure(self.truth, depth)})"
+        outer = self._any_of(
+            f"filter({inner}, {self._closure(self.truth, depth)})",
+            f"map({inner}, {self._closure(self.anything, depth)})",
+            f"[{inner}[0]]",
+            f"[{inner}[-1]]",
+            f"[{self._any_of('first', 'last', 'len')}({inner})]",
+        )
+        return f"[{self._any_of('first', 'last', 'len')}({outer})]" if self.random.random() < 0.3 else outer
+
+    def _closure(self, part: Callable[[int, bool], str], depth: int, *also: str) -> str:
+        closure = part(depth, True)
+        for name in also:
+            if self.random.random() < 0.5:
+                closure = closure.replace("#", name, 1)
+        return "{" + closure + "}" if self.random.random() < 0.3 else closure
+
+    def _declared(self, text: str) -> str:
+        """A condition that has one of its parts in a variable."""
+        value = self.anything(self.random.choice((0, 1, 2)), loop=False)
+        name = self._any_of(*("a", "x", "total") * 4, "result", "len")
+        part = self._any_of("result[0]", "result", "0.5", "len(result)", "len")
+        return f"let {name} = {self._any_of(value, part)}; {text.replace(part, name)}"
 
     def _plain_truth(self, loop: bool) -> str:
         plain = VECTOR_TRUTHS if self.vector else SCALAR_TRUTHS
@@ -121,17 +367,15 @@ class Grammar:
             operands = (any_of(NUMBERS), "result")
         return any_of((*operands, *("#" * 4)) if loop else operands)
 
-    def _quantifier(self, depth: int, loop: bool) -> str:
+    def _loop(self, names: tuple[str, ...], depth: int, loop: bool) -> str:
         over = weighted(
             self.random,
-            (6, lambda: "result"),
+            (6, lambda: "result" if self.vector else "[result, 1]"),
             (1, lambda: "default(result, 0)"),
+            (3, lambda: self.values(depth, loop)),
             (1, lambda: self.number(depth, loop)),
         )()
-        closure = self.truth(depth, loop=True)
-        if self.random.random() < 0.5:
-            closure = "{" + closure + "}"
-        return f"{self.random.choice(('all', 'any'))}({over}, {closure})"
+        return f"{self.random.choice(names)}({over}, {self._closure(self.truth, depth)})"
 
     def _slip(self, text: str) -> str:
         at = self.random.randrange(len(text))
@@ -144,7 +388,7 @@ def conditions(random: Random) -> Iterator[Case]:
     """Metrics that end with their only measurement."""
     while True:
         vector = random.random() < 0.65
-        values = [random.choice(VALUES) for _ in range(random.choice((0, 1, 1, 1, 2, 2, 3)))]
+        values = [random.choice(VALUES) for _ in range(random.choice((0, 1, 1, 2, 2, 3, 5)))]
         grammar = Grammar(random, vector)
         metric = {
             "name": "m",

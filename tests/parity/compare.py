@@ -41,7 +41,7 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "conditions": Kind("verdicts", compared=10_000, recorded=1_500),
+    "conditions": Kind("verdicts", compared=20_000, recorded=3_000),
     "runs": Kind("verdicts", compared=4_000, recorded=500),
     "replicas": Kind("replicas", compared=20_000, recorded=2_000),
 }

@@ -91,7 +91,7 @@ def test_no_metrics_and_duplicates() -> None:
     [
         ({"successCondition": "result[0] >"}, r"metric 'm': successCondition 'result\[0\] >': unexpected token EOF"),
         ({"failureCondition": "result[0]"}, "failureCondition .*expected bool, but got float64"),
-        ({"successCondition": "max(result) > 1"}, "max is not supported yet"),
+        ({"successCondition": "result > 1 && now() != nil"}, "now is not supported"),
         ({"interval": "1m"}, "runs indefinitely"),
         ({"provider": {}}, "no provider specified"),
         ({"provider": {"web": {}}}, "provider web is not supported"),
