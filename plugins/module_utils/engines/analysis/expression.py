@@ -16,9 +16,12 @@ Other than in Argo, which has no such limits and would be busy for hours or run 
 
 - a condition has at most 64 Ki characters and nests at most 100 deep (parser.MAX_DEPTH);
 - a run takes at most ten million steps, strings have at most 4 MiB, and lists and maps that are compared or written as
-  text nest at most 200 deep (machine.MAX_STEPS, operators.MAX_STRING, machine.MAX_DEPTH).
+  text, and JSON that is read, nest at most 200 deep (machine.MAX_STEPS, operators.MAX_STRING, machine.MAX_DEPTH,
+  text.MAX_JSON_DEPTH);
+- no more than 20,000 maps are sorted, or floats that have a zero or NaN among them (functions.MAX_TIES).
 
-Keys and values of a map come in the order they were put in; in Argo the order is another one each time.
+What Argo answers differently each time: keys and values of a map come here in the order they were put in, and a
+function as text is ``0x0``.
 """
 
 from __future__ import annotations

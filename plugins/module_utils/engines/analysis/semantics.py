@@ -38,6 +38,9 @@ from .gotypes import (
 from .lexer import ExpressionError, NotSupportedError, error_at
 from .tree import Node, Visit
 
+# In Python a bool is an int, in the language it is not: types are compared exactly.
+# pylint: disable=unidiomatic-typecheck
+
 _LITERALS: dict[type, Type] = {bool: BOOL, int: INT, float: FLOAT, bytes: gotypes.STRING}
 _LOGICAL = frozenset(["and", "&&", "or", "||"])
 _ORDER = frozenset(["<", ">", "<=", ">="])

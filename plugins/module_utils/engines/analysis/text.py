@@ -27,7 +27,8 @@ _INT = re.compile(rb"[+-]?[0-9]+")
 _FLOAT = re.compile(rb"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _HEX_FLOAT = re.compile(rb"[+-]?0[xX]([0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)[pP][+-]?[0-9]+")
 _FLOAT_WORD = re.compile(rb"[+-]?inf(inity)?|nan", re.IGNORECASE)
-# Underscores count only behind the prefix of a hexadecimal number, each between two digits.
+# Underscores may stand between two digits, and behind the prefix of a hexadecimal number.
+_GROUPS = re.compile(rb"(?<=[0-9])_(?=[0-9])")
 _HEX_GROUPS = re.compile(rb"(?<=[0-9a-fA-FxX])_(?=[0-9a-fA-F])")
 
 
@@ -46,16 +47,19 @@ def read_float(text: bytes) -> float | None:
     """Go's strconv.ParseFloat; None where it fails, which a number too large does, too."""
     if _FLOAT_WORD.fullmatch(text):
         return float(text)
-    if _FLOAT.fullmatch(text):
-        number = float(text)
-    else:
-        text = _HEX_GROUPS.sub(b"", text) if text.lstrip(b"+-")[:2] in (b"0x", b"0X") else text
+    if text.lstrip(b"+-")[:2] in (b"0x", b"0X"):
+        text = _HEX_GROUPS.sub(b"", text)
         if not _HEX_FLOAT.fullmatch(text):
             return None
         try:
             number = float.fromhex(text.decode())
         except OverflowError:
             return None
+    else:
+        text = _GROUPS.sub(b"", text)
+        if not _FLOAT.fullmatch(text):
+            return None
+        number = float(text)
     return None if math.isinf(number) else number
 
 

@@ -97,6 +97,7 @@ def judge(condition: str, value: Any) -> bool:
         ("mean([]) == 0 && sum([]) == 0 && median([]) == 0", 1.0),
         ("abs(-1) == 1 && ceil(1.2) == 2 && floor(-1.2) == -2 && round(2.5) == 3 && round(-2.5) == -3", 1.0),
         ("int('7') == 7 && int(2.9) == 2 && float('0.5') == 0.5 && float('0x1p-2') == 0.25", 1.0),
+        ("float('1_0') == 10 && asFloat('0x_1_0p1') == 32", 1.0),
         ("isInf(float('-inf')) && isNaN(float('NaN'))", 1.0),
         ("1.5 ** 1.5 == 1.8371173070873836", 1.0),  # one bit from the C library's
         ("asInt(result) == 1 && asInt('7') == 7 && asFloat(2) == 2 && asFloat('1e3') == 1000", 1.9),
@@ -190,6 +191,7 @@ def test_true(condition: str, value: Any) -> None:
         ("sort(result, 'up') == nil", [1.0], "asc"),
         ("int('1.5') > 0", 1.0, r"int\(1.5\)"),
         ("float('1e999') > 0", 1.0, "float"),
+        ("float('1__0') > 0 || float('1_') > 0", 1.0, "float"),
         ("asInt('1.1') == 1", 1.0, "asInt"),
         ("asFloat(nil) == 1", 1.0, "asFloat"),
         ("toJSON(result) == ''", NAN, "unsupported value: NaN"),
