@@ -98,11 +98,14 @@ parity: tools ## what must equal Argo's own arithmetic
 # Argo's code at the lab's pins, built with the lab's flags: what `make lab` has compiled is not compiled again.
 ORACLE := build/oracle
 SEED := 1
-parity-argo: tools ## thousands of random cases against Argo's own code (SEED=1)
+.PHONY: oracle
+oracle:
 	@mkdir -p $(ORACLE) && rm -f $(ORACLE)/*.go
 	@cp lab/build/argo-rollouts/go.mod lab/build/argo-rollouts/go.sum tests/parity/oracle/* $(ORACLE)
 	cd $(ORACLE) && CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off GOFLAGS='-mod=readonly -buildvcs=false' \
 		go build -trimpath -o oracle .
+
+parity-argo: tools oracle ## thousands of random cases against Argo's own code (SEED=1)
 	$(PYTHON_BIN) tests/parity/compare.py --seed $(SEED)
 
 # Cyclonus' matcher of NetworkPolicies, which ours is compared with and measured against.
@@ -157,6 +160,6 @@ demo: lab ## a good release that is promoted and a bad one that is rolled back
 test: tools ## every test there is; what the continuous integration calls
 	@mk/sections $(CHECKS) $(TESTS)
 
-bench: tools cyclonus ## the benchmarks and their limits
+bench: tools cyclonus oracle ## the benchmarks and their limits
 	@mk/packages $(PACKAGES_BENCH)
 	$(PYTHON_BIN) tests/bench/run.py

@@ -61,7 +61,7 @@ class ActionModule(StreamingAction):
         check_duration(spec, args["deadline"])
         server = prometheus.connect(args["prometheus"], session)
         if self.check_mode:
-            checked = with_warnings(check_result(spec, server), server, spec)
+            checked = with_warnings(check_result(spec, server, self.clock.time()), server, spec)
             for answer in checked["answers"]:
                 out.line(f"{answer['metric']} is {answer['value']} now (check mode: no verdict)")
             return shape(checked)
@@ -114,9 +114,9 @@ def check_duration(spec: GateSpec, deadline: float) -> None:
         )
 
 
-def check_result(spec: GateSpec, server: prometheus.Prometheus) -> dict[str, Any]:
+def check_result(spec: GateSpec, server: prometheus.Prometheus, now: float) -> dict[str, Any]:
     """What check mode returns: the present answer to each query, and no verdict."""
-    return {"changed": False, "name": spec.name, "phase": None, "answers": ask_once(spec, server.query)}
+    return {"changed": False, "name": spec.name, "phase": None, "answers": ask_once(spec, server.query, now)}
 
 
 def gate_report(spec: GateSpec, result: GateResult) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from ..module_utils.adapters import prometheus
 from ..module_utils.adapters.kube.kinds import DEPLOYMENT, ROLLOUT
 from ..module_utils.adapters.kube.session import Session
 from ..module_utils.adapters.kube.watcher import Watcher
+from ..module_utils.engines.analysis.findings import Finding
 from ..module_utils.errors import AirgapError
 from ..module_utils.options import (
     GATE_CONSTRAINTS,
@@ -29,12 +30,18 @@ from ..module_utils.services.canary.deployment import DeploymentDriver
 from ..module_utils.services.canary.driver import Driver, Strategy
 from ..module_utils.services.canary.release import FAILED, Options, OwnGate, Release
 from ..module_utils.services.canary.rollout import RolloutDriver
+from ..module_utils.services.lint import gate_context, lint_gate, refuse_errors
 from ..module_utils.services.release_record import Record
 from ..module_utils.times import Clock, SystemClock
 from ..plugin_utils.streaming import Stream, StreamingAction
 
 _LIMIT = Range("0 for none, or a number of failures in a row", lambda value: value >= 0)
-_RANGES = {"step_deadline": SECONDS, "consecutive_failure_limit": _LIMIT, **PROMETHEUS_RANGES}
+_RANGES = {
+    "step_deadline": SECONDS,
+    "scrape_interval": SECONDS,
+    "consecutive_failure_limit": _LIMIT,
+    **PROMETHEUS_RANGES,
+}
 
 
 class ActionModule(StreamingAction):
@@ -52,6 +59,7 @@ class ActionModule(StreamingAction):
         "analysis": {"type": "dict"},
         "gate": {"type": "dict", "options": GATE_OPTIONS, **GATE_CONSTRAINTS},
         "step_deadline": {"type": "float", "default": 900.0},
+        "scrape_interval": {"type": "float", "default": 30.0},
         "on_failure": {"type": "str", "choices": ["rollback", "leave"], "default": "rollback"},
         "on_inconclusive": {"type": "str", "choices": ["abort", "pause"], "default": "abort"},
         "consecutive_failure_limit": {"type": "int", "default": 0},
@@ -99,8 +107,8 @@ class ActionModule(StreamingAction):
 
     def _driver(self, session: Session, args: dict[str, Any]) -> Driver:
         strategy = Strategy(args["steps"], args["analysis"])
-        app = {key: args[key] for key in ("namespace", "name", "container", "service")}
-        app["failures_in_a_row"] = args["consecutive_failure_limit"]
+        app: dict[str, Any] = {key: args[key] for key in ("namespace", "name", "container", "service")}
+        app.update(failures_in_a_row=args["consecutive_failure_limit"], scrape_interval=args["scrape_interval"])
         if args["driver"] == RolloutDriver.name:
             return RolloutDriver(session, **app, strategy=strategy)
         query = prometheus.connect(args["prometheus"], session).query
@@ -124,4 +132,10 @@ def own_gate(session: Session, args: dict[str, Any], driver: Driver) -> OwnGate 
         return None
     app = App(_APPS[driver.name], args["name"])
     server = prometheus.connect(args["prometheus"], session)
-    return OwnGate(lambda hashes: load_gate(session, gate, args["namespace"], hashes, app), server.query)
+
+    def lint() -> list[Finding]:
+        findings = lint_gate(session, gate, args["namespace"], gate_context(gate, args["scrape_interval"]))
+        refuse_errors(findings)
+        return findings
+
+    return OwnGate(lambda hashes: load_gate(session, gate, args["namespace"], hashes, app), server.query, lint)

@@ -27,7 +27,8 @@ file:
 metrics:
   description:
     - Metrics in the form of an AnalysisTemplate's C(spec.metrics), with a C(prometheus) provider.
-    - Of the provider only C(query) is used, O(prometheus) says where Prometheus is and how it is spoken to.
+    - Of the provider only C(query) and C(rangeQuery) are used, O(prometheus) says where Prometheus is and how it is
+      spoken to. Of the times of C(rangeQuery), V(now(\)) and durations from it are read.
     - A metric may have O(@consecutive_failure_limit), O(@on_empty), O(@on_nan) and O(@min_samples) among its fields.
   type: list
   elements: dict

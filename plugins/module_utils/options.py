@@ -25,6 +25,7 @@ class Range(NamedTuple):
 
 _YEAR = 365 * 86400
 SECONDS = Range(f"more than 0 and at most {_YEAR} seconds", lambda value: 0 < value <= _YEAR)
+NOT_NEGATIVE = Range(f"from 0 to {_YEAR} seconds", lambda value: 0 <= value <= _YEAR)
 PORT = Range("a port from 1 to 65535", lambda value: 1 <= value <= 65535)
 WORKERS = Range("from 1 to 10, as many connections as a session keeps", lambda value: 1 <= value <= 10)
 ABSOLUTE = Range("an absolute path", os.path.isabs)

@@ -21,8 +21,9 @@ description:
     divides by zero, an argument that is left open, a limit that Argo refuses or that is no number, and a metric that
     never ends are errors.
   - Prints one line for each measurement while it runs.
-  - Of Argo's condition language, literals, C(result), indexing, arithmetic, comparison, boolean operators, C(? :),
-    C(len), C(all) and C(any) with C(#), C(isNaN), C(isInf), C(isNil) and C(default) are read.
+  - Argo's condition language is read as a whole, and judges as it does there, types and constants included. Left out
+    are the functions C(now) and C(date); and C(matches) needs the Python library C(google-re2). A condition that uses
+    what is left out is refused before anything is measured.
     Note that C(default) and C(isNil) look at the whole result in Argo, and so they do here.
 extends_documentation_fragment:
   - lumen.airgap.attributes

@@ -19,6 +19,8 @@ description:
   - Changes the image itself when O(image) is given; otherwise it follows the change in progress, made by Git for
     example.
   - Runs its own gate at each step C(pause) without a duration, and promotes or aborts by its verdict.
+  - Lints the Rollout and its analyses before anything is changed, with the rules of M(lumen.airgap.rehearsal). Errors
+    are refused, warnings are printed and returned in RV(lint).
   - When the canary fails it is aborted, the stable image is restored if O(image) was given, and it is verified that
     only stable pods are left behind the Services. Where an Application of Argo CD keeps the Rollout, its spec is never
     touched; RV(advice) says that Git has to go back. A pod that cannot start ends the release within seconds, and each
@@ -112,6 +114,13 @@ options:
       - The controller's reaction to a change and the way back have the same time each.
     type: float
     default: 900.0
+  scrape_interval:
+    description:
+      - Seconds between two scrapes of the app's metrics, more than 0. The lint wants windows of at least two.
+      - The default is that of kube-prometheus-stack.
+    type: float
+    default: 30.0
+    version_added: 0.4.0
   on_failure:
     description: Whether a canary that failed is taken back (V(rollback)), or left as it is (V(leave)).
     type: str
@@ -165,6 +174,7 @@ requirements:
   - requests (Python library, for O(prometheus.url))
 seealso:
   - module: lumen.airgap.analysis
+  - module: lumen.airgap.rehearsal
   - module: lumen.airgap.rollout
   - module: lumen.airgap.release_record
 """
@@ -292,6 +302,23 @@ measurements:
       at: "2026-01-01T00:00:05Z"
       value: "[0.982]"
       phase: Successful
+lint:
+  description:
+    - What the lint found odd in the Rollout and its analyses, as RV(lumen.airgap.rehearsal#module:lint). What it finds
+      wrong is refused.
+  returned: when nothing was refused, or when the lint refused
+  type: list
+  elements: dict
+  sample:
+    - rule: initial-delay-too-short
+      severity: warning
+      object: AnalysisTemplate lumen/success-rate
+      where: spec.metrics[0].initialDelay
+      line: null
+      column: null
+      metric: success-rate
+      reason: "no initialDelay with a window of 120 s: the first measurements look at the time before the canary"
+      corrected: "initialDelay: 2m"
 timeline:
   description: What was printed.
   returned: when something was followed

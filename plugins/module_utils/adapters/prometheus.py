@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Instant queries to Prometheus, through the API server's service proxy or a URL of its own."""
+"""Queries to Prometheus, of an instant or a range, through the API server's service proxy or a URL of its own."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import re
 import time
 import traceback
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Callable, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import missing_required_lib
 
+from ..engines.analysis.window import Window
 from ..errors import AirgapError
 from .http import machine_cas, reason
 from .kube.errors import KubeError
@@ -31,6 +32,8 @@ except ImportError:
     REQUESTS_IMPORT_ERROR = traceback.format_exc()
 
 _PATH = "/api/v1/query"
+_RANGE_PATH = "/api/v1/query_range"
+_T = TypeVar("_T")
 #: How much of an answer that makes no sense is repeated in a message.
 _HEAD = 200
 _PIECE = 64 * 1024
@@ -226,18 +229,32 @@ class Prometheus:
         """What it has warned of so far, each text once."""
         return list(self._warnings)
 
-    def query(self, expression: str) -> list[float] | float:
-        """The value now, as Argo reads it (metricproviders/prometheus of Argo Rollouts 1.8).
+    def query(self, expression: str, window: Window | None = None) -> list[float] | float:
+        """The value now, or the values of a window, as Argo reads it (metricproviders/prometheus of Argo Rollouts 1.8).
 
         A vector is a list of its values in its order, a scalar a float, and a matrix a list of all its samples. A
         sample that is a native histogram is 0 in a vector, and is left out of a matrix. Raises PrometheusError.
         """
-        body = self._transport.get(_PATH, {"query": expression})
+        if window is None:
+            return self._asked(_PATH, {"query": expression}, _values)
+        limits = {name: f"{seconds:.3f}" for name, seconds in window._asdict().items()}
+        return self._asked(_RANGE_PATH, {"query": expression, **limits}, _values)
+
+    def query_range(self, expression: str, start: float, end: float, step: float) -> list[tuple[float, list[float]]]:
+        """What ``query`` would have answered from ``start`` to ``end`` (epoch seconds), every ``step`` seconds.
+
+        A time without any value is left out. A scalar is a list of one. Raises PrometheusError.
+        """
+        query = {"query": expression, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
+        return self._asked(_RANGE_PATH, query, _samples)
+
+    def _asked(self, path: str, query: Mapping[str, str], read: Callable[[str, Any], _T]) -> _T:
+        body = self._transport.get(path, query)
         try:
             answer = json.loads(body)
             if answer["status"] != "success":
                 raise _refused(self.name, answer)
-            value = _values(answer["data"]["resultType"], answer["data"]["result"])
+            value = read(answer["data"]["resultType"], answer["data"]["result"])
             self._warnings.update(dict.fromkeys(map(str, answer.get("warnings") or ())))
             return value
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
@@ -245,6 +262,16 @@ class Prometheus:
             raise PrometheusError(
                 f"Prometheus ({self.name}) gave an answer without values: {head}", "malformed"
             ) from error
+
+
+def _samples(kind: str, result: Any) -> list[tuple[float, list[float]]]:
+    if kind != "matrix":
+        raise PrometheusError(f"The query gives a {kind} over a range, and not a matrix", "malformed")
+    found: dict[float, list[float]] = {}
+    for series in result:
+        for at, value in series.get("values") or ():
+            found.setdefault(float(at), []).append(_number(value))
+    return sorted(found.items())
 
 
 def _values(kind: str, result: Any) -> list[float] | float:

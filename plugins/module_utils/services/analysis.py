@@ -272,6 +272,11 @@ class _Sources:
         return value
 
 
+def ask(metric: Metric, query: Callable[..., Value], now: float) -> Value:
+    """What the query of a metric gives at ``now``, epoch seconds, or in its window until then."""
+    return query(metric.query) if metric.range is None else query(metric.query, metric.range.at(now))
+
+
 class _Overdue(Exception):
     """The deadline has passed without a verdict."""
 
@@ -281,7 +286,7 @@ class _Gate:
     """A run in progress: what the engine decides, asked of Prometheus."""
 
     spec: GateSpec
-    query: Callable[[str], Value]
+    query: Callable[..., Value]
     clock: Clock
     report: Callable[[Check], None]
     tick: Callable[[], None]
@@ -319,7 +324,7 @@ class _Gate:
     def _measure(self, metric: Metric) -> Measurement:
         value: Value | None = None
         try:
-            value = self.query(metric.query)
+            value = ask(metric, self.query, self.clock.time())
             phase, message = self._judge(metric, value)
         except (PrometheusError, ExpressionError) as error:
             phase, message = ERROR, str(error)
@@ -372,7 +377,7 @@ def _nothing() -> None:
 
 def run_gate(
     spec: GateSpec,
-    query: Callable[[str], Value],
+    query: Callable[..., Value],
     clock: Clock,
     report: Callable[[Check], None],
     tick: Callable[[], None] = _nothing,
@@ -380,7 +385,7 @@ def run_gate(
 ) -> GateResult:
     """Measure until the analysis has a verdict, which is returned at once.
 
-    ``query`` asks Prometheus (an exception makes that measurement an Error) and is called from threads;
+    ``query`` is that of a `Prometheus` (an exception makes that measurement an Error) and is called from threads;
     ``report`` is called for each measurement; ``tick`` at least every second of waiting, and may raise to stop.
     Without a verdict after ``deadline`` seconds the phase is Error.
     """
@@ -394,14 +399,15 @@ def run_gate(
     return GateResult(
         phase=phase or gate.run.phase,
         message=message or gate.run.message,
-        metrics=[_metric_report(result) for result in gate.run.results.values()],
+        metrics=[metric_report(result) for result in gate.run.results.values()],
         measurements=[_measurement_report(name, measurement) for name, measurement in gate.order],
         started_at=rfc3339(started),
         finished_at=rfc3339(clock.time()),
     )
 
 
-def _metric_report(result: MetricResult) -> dict[str, Any]:
+def metric_report(result: MetricResult) -> dict[str, Any]:
+    """A metric as results show it: {name, phase, dry_run, count, successful, ...}."""
     return {name: getattr(result, name) for name in _REPORTED}
 
 
@@ -415,20 +421,22 @@ def _measurement_report(name: str, measurement: Measurement) -> dict[str, Any]:
     }
 
 
-def ask_once(spec: GateSpec, query: Callable[[str], Value]) -> list[dict[str, Any]]:
+def ask_once(spec: GateSpec, query: Callable[..., Value], now: float) -> list[dict[str, Any]]:
     """Check mode: ask each query once, without a verdict. A list of {metric, query, value}; raises PrometheusError.
 
     The companion query of min_samples is asked, too.
     """
-    queries = []
-    for metric in spec.metrics:
-        queries.append((metric.name, metric.query))
-        if metric.extensions.min_samples:
-            queries.append((f"{metric.name} min_samples", metric.extensions.min_samples.query))
+    answers = []
     try:
-        return [
-            {"metric": name, "query": spec.secrets.mask(text), "value": format_value(query(text))}
-            for name, text in queries
-        ]
+        for metric in spec.metrics:
+            answers.append(_answer(spec, metric.name, metric.query, ask(metric, query, now)))
+            least = metric.extensions.min_samples
+            if least:
+                answers.append(_answer(spec, f"{metric.name} min_samples", least.query, query(least.query)))
     except PrometheusError as error:
         raise PrometheusError(spec.secrets.mask(error.message), error.reason) from None
+    return answers
+
+
+def _answer(spec: GateSpec, metric: str, query: str, value: Value) -> dict[str, Any]:
+    return {"metric": metric, "query": spec.secrets.mask(query), "value": format_value(value)}

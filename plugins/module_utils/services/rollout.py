@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Callable, NamedTuple, Protocol
+from typing import Any, Callable, NamedTuple
 
 from ..adapters.kube.kinds import ANALYSIS_RUN, EXPERIMENT, POD, REPLICA_SET, ROLLOUT, Kind
 from ..adapters.kube.session import Conflict, Forbidden, KubeError, NotFound, Session
@@ -25,6 +25,7 @@ from ..engines.canary.tree import Parts, describe, render
 from ..engines.canary.verbs import Patch, VerbError
 from ..errors import AirgapError
 from ..times import Clock
+from .live import Output, Watching
 
 _TICK = 1.0
 _ATTEMPTS = 5
@@ -32,29 +33,6 @@ _OBSERVE_SECONDS = 60.0
 """How long the controller may take to look at a change before a verb: half a minute of silence is normal."""
 
 Object = Mapping[str, Any]
-
-
-class Output(Protocol):
-    """Where progress goes, and who says when nobody listens any more."""
-
-    def line(self, text: str) -> None:
-        """Print one line."""
-
-    def check(self) -> None:
-        """Raise when this run has to stop without touching anything more."""
-
-
-class Watching(Protocol):
-    """A `Watcher`."""
-
-    def start(self) -> None:
-        """Begin with all existing objects."""
-
-    def stop(self) -> None:
-        """End."""
-
-    def next(self, timeout: float) -> Observation | None:
-        """The next observation, or None after ``timeout`` seconds."""
 
 
 @dataclass(frozen=True)
@@ -142,12 +120,22 @@ class Rollouts:
             raise AirgapError(f"{self._title(name)} does not exist.")
         return found
 
+    def _patiently(self, name: str, end: float) -> dict[str, Any]:
+        """The Rollout, through an API server that is away until ``end``."""
+        while True:
+            try:
+                return self._get(name)
+            except KubeError as error:
+                if not error.passing or self._clock.monotonic() >= end:
+                    raise
+                self._pause()
+
     # -- verbs -------------------------------------------------------------------------------------------------------
 
     def act(self, request: Request, seconds: float, dry_run: bool = False) -> list[Act]:
         """Do it to each, for at most ``seconds`` while the API server is away. Raises AirgapError."""
         end = self._clock.monotonic() + seconds
-        there = {name: self._observed(name) for name in self._names}
+        there = {name: self._observed(name, end) for name in self._names}
         patches = {name: self._plan(request, rollout) for name, rollout in there.items()}
         acts = []
         for name, patch in patches.items():
@@ -159,11 +147,11 @@ class Rollouts:
                 acts.append(self._do(request, there[name], patch, end))
         return acts
 
-    def _observed(self, name: str) -> dict[str, Any]:
+    def _observed(self, name: str, patience: float) -> dict[str, Any]:
         """The Rollout once the controller has looked at its spec: what a verb does depends on the status."""
         end, told = self._clock.monotonic() + _OBSERVE_SECONDS, False
         while True:
-            rollout = self._get(name)
+            rollout = self._patiently(name, patience)
             if read_rollout(rollout).observed:
                 return rollout
             generation = rollout["metadata"].get("generation")
@@ -203,21 +191,12 @@ class Rollouts:
                 lost = True
                 self._say(name, f"tried again: {error.message}")
                 self._pause()
-            rollout = self._again(name, end)
+            rollout = self._patiently(name, end)
             if lost and _basis(rollout) != basis:
                 return act
             patch, basis = self._plan(request, rollout), _basis(rollout)
             if not patch.changed:
                 return act if lost else Act(name, patch)
-
-    def _again(self, name: str, end: float) -> dict[str, Any]:
-        while True:
-            try:
-                return self._get(name)
-            except KubeError as error:
-                if not error.passing or self._clock.monotonic() >= end:
-                    raise
-                self._pause()
 
     def _pause(self) -> None:
         self._out.check()
@@ -257,13 +236,14 @@ class Rollouts:
 
         One watch of each kind serves all of them, and what happens to them is told as it happens.
         """
+        end = self._clock.monotonic() + seconds
         for name in self._names:
-            self._get(name)
+            self._patiently(name, end)
         fleet = _Fleet(self._names, wanted, self._say)
         watcher = watch(self._subscriptions())
         watcher.start()
         try:
-            self._follow(fleet, watcher, self._clock.monotonic() + seconds, seconds)
+            self._follow(fleet, watcher, end, seconds)
         finally:
             watcher.stop()
 
@@ -295,7 +275,7 @@ class Rollouts:
     def _look(self, fleet: _Fleet) -> None:
         """Before a verdict: the watch can have been silent for other reasons than that nothing has happened."""
         try:
-            for name in fleet.waiting:
+            for name in list(fleet.waiting):
                 fleet.see(Observation(ROLLOUT, "MODIFIED", self._get(name), self._clock.time()))
         except KubeError as error:
             if not error.passing:

@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 // Oracle answers the cases of the parity commands with Argo Rollouts' own code: one JSON line in, one out.
-// `oracle verdicts` stands beside tests/parity/verdicts.py, and so do `oracle replicas` and `oracle trees`.
+// `oracle verdicts` stands beside tests/parity/verdicts.py, and so on.
 // A case it cannot read, or that Argo never ends, is a panic: the generators make none.
 package main
 
@@ -20,10 +20,12 @@ func main() {
 		answerAll(verdict)
 	case "replicas":
 		answerAll(replicas)
+	case "templates":
+		answerAll(templates)
 	case "trees":
 		answerAll(tree)
 	default:
-		fmt.Fprintln(os.Stderr, "usage: oracle verdicts|replicas|trees < cases > answers")
+		fmt.Fprintln(os.Stderr, "usage: oracle verdicts|replicas|templates|trees < cases > answers")
 		os.Exit(2)
 	}
 }

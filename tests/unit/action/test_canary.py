@@ -88,6 +88,23 @@ def test_the_gate_takes_what_the_analysis_takes(monkeypatch: pytest.MonkeyPatch)
     assert any(line.endswith("success-rate nan ✔ NaN in the result, on_nan: pass (ours)") for line in lines)
 
 
+def test_a_secret_of_the_gate_is_told_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(monkeypatch)
+    metadata = {"name": "token", "namespace": NAMESPACE}
+    site.session.put({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {"key": "aHVudGVyMg=="}})
+    refused = {"status": "error", "errorType": "bad_data", "error": "unexpected hunter2 in up{token='hunter2'}"}
+    site.session.proxy = lambda *_asked: json.dumps(refused).encode()
+    metric = {**GATE["metrics"][0], "provider": {"prometheus": {"query": "up{token='{{args.token}}'}"}}}
+    args = {"token": {"valueFrom": {"secretKeyRef": {"name": "token", "key": "key"}}}}
+    record = Record.acquire(site.session, site.clock, NAMESPACE, NAME, "v1.1.0", "a", {})  # type: ignore[arg-type]
+    gate = {"metrics": [metric], "args": args}
+    result, lines = site.perform(gate=gate, release={"id": record.release_id, "run": "a"})
+    assert "unexpected ***** in up" in result["msg"]
+    assert any("unexpected ***** in up" in line for line in lines)
+    assert "gate at step" in str(site.session.bodies)  # the journal
+    assert "hunter2" not in str([result, lines, site.session.bodies])
+
+
 def test_rolled_back_fails_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
     result, _lines = Site(monkeypatch, "0.5").perform(gate=GATE)
     assert (result["outcome"], result["failed"]) == ("rolled_back", True)
@@ -143,7 +160,9 @@ def test_check_mode_takes_no_lease_and_touches_nothing(monkeypatch: pytest.Monke
     site = Site(monkeypatch)
     result, lines = site.perform(check_mode=True, release={"id": "api-v1.1.0-1", "run": "a"})
     assert [planned["actual_weight"] for planned in result["planned"]] == [33, 33, 100]
-    assert lines == [
+    assert [found["rule"] for found in result["lint"]] == ["service-without-router"]
+    assert lines[0].startswith("00:00 warning: service-without-router: Rollout lumen/api, spec.strategy.canary.stable")
+    assert lines[1:] == [
         "setWeight 20 → 1 canary / 2 stable",
         "pause → 1 canary / 2 stable",
         "setWeight 100 → 2 canary / 0 stable",

@@ -42,7 +42,7 @@ class ExpressionError(ValueError):
 
 
 class NotSupportedError(ExpressionError):
-    """A condition uses a part of the language that Argo knows and this engine does not, yet."""
+    """A condition uses a part of the language that Argo knows and this engine does not: expression.py names them."""
 
 
 class Token(NamedTuple):
@@ -82,6 +82,11 @@ def is_word_character(char: str) -> bool:
         return char.isalnum() or char == "_" or char == "$"
     category = unicodedata.category(char)
     return category[0] == "L" or category == "Nd"
+
+
+def is_identifier(text: str) -> bool:
+    """Whether a word can be the name of a member."""
+    return bool(text) and all(map(is_word_character, text)) and unicodedata.category(text[0]) != "Nd"
 
 
 class _Lexer:

@@ -2,368 +2,340 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs a compiled condition: a stack, jumps and loops, no recursion, and a budget of steps.
+"""Runs a compiled condition: a stack, jumps and loops, no recursion (vm/vm.go of expr-lang 1.15.5).
 
-Values are Go's seen from Python: int (64 bits, wraps), float, bool, str, None and list. What Go's
-virtual machine panics on raises ExpressionError (vm/vm.go and vm/runtime of expr-lang 1.15.5).
+What Go's machine panics on raises ExpressionError. Its memory budget is here as it is there; the budget of steps is
+ours, and so are the depth of values and the length of strings: Argo would be busy for hours.
 """
 
 from __future__ import annotations
 
-import math
-from typing import Any, Callable
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from .lexer import ExpressionError
+from . import functions, gotypes, operators
+from .lexer import ExpressionError, error_at
+from .values import Function, Map, Pair, Slice, Uint8, is_nil, type_name
 
 # In Python a bool is an int, in the language it is not: types are compared exactly.
 # pylint: disable=unidiomatic-typecheck
 
-# A condition costs some ten steps, one over a thousand series some ten thousand. Argo has no such
-# limit: nested loops over a long vector would keep it busy for hours.
-MAX_STEPS = 1_000_000
+# A condition costs some ten steps, one over a thousand series some ten thousand.
+MAX_STEPS = 10_000_000
+# Elements of all lists and maps that a run makes, as in Argo.
+MEMORY_BUDGET = 1_000_000
+# How deep lists and maps may nest to be compared, or written as text.
+MAX_DEPTH = 200
 
 (
     PUSH,
     RESULT,
-    UNARY,
+    FETCH,
     BINARY,
-    CALL,
+    LIGHT,
+    JUMP_IF_FALSE,
+    JUMP_IF_TRUE,
     POP,
     JUMP,
-    JUMP_IF_TRUE,
-    JUMP_IF_FALSE,
-    LOOP,
     JUMP_IF_END,
-    NEXT,
     POINTER,
-    END_LOOP,
-) = range(14)
+    NEXT,
+    CALL_VALUE,
+    BEGIN,
+    END,
+    UNARY,
+    CALL,
+    LIGHT_CALL,
+    LOAD,
+    STORE,
+    ARRAY,
+    COUNT,
+    GET_COUNT,
+    GET_INDEX,
+    GET_LENGTH,
+    GET_ACC,
+    SET_ACC,
+    INCREMENT,
+    GROUP,
+    GET_GROUPS,
+    LAST,
+    STARTED,
+    PREVIOUS,
+    JUMP_IF_NIL,
+    JUMP_IF_NOT_NIL,
+    LENGTH,
+    RANGE,
+    CONSTANT_RANGE,
+    MAP,
+    ENVIRONMENT,
+    FAIL,
+    HELPER,
+    SPEND,
+) = range(43)
 
 Code = list[tuple[int, Any]]
 
 
-def run(code: Code, result: Any) -> Any:
-    """Execute ``code`` over ``result`` (a list of floats, or a float) and return its value."""
-    stack: list[Any] = []
-    loops: list[list[Any]] = []
-    at = 0
-    steps = 0
-    size = len(code)
-    while at < size:
-        steps += 1
-        if steps > MAX_STEPS:
-            raise ExpressionError(f"the condition takes more than {MAX_STEPS} steps over this result")
-        op, arg = code[at]
-        at += 1
-        if op == PUSH:
-            stack.append(arg)
-        elif op == RESULT:
-            stack.append(result)
-        elif op == BINARY:
-            right = stack.pop()
-            stack[-1] = arg(stack[-1], right)
-        elif op == UNARY:
-            stack[-1] = arg(stack[-1])
-        elif op == JUMP_IF_FALSE:
-            if not boolean(stack[-1]):
-                at += arg
-        elif op == JUMP_IF_TRUE:
-            if boolean(stack[-1]):
-                at += arg
-        elif op == POP:
-            stack.pop()
-        elif op == JUMP:
-            at += arg
-        elif op == POINTER:
-            values, index = loops[-1]
-            stack.append(values[index])
-        elif op == JUMP_IF_END:
-            values, index = loops[-1]
-            if index >= len(values):
-                at += arg
-        elif op == NEXT:
-            loops[-1][1] += 1
-        elif op == LOOP:
-            loops.append([elements(stack.pop()), 0])
-        elif op == END_LOOP:
-            loops.pop()
+class Program(NamedTuple):
+    """Compiled code; ``places`` has the offset in the source that each step comes from."""
+
+    source: str
+    code: Code
+    places: list[int]
+    variables: int
+
+
+# What an operation takes longer for, the more there is of it.
+_WEIGHTY = frozenset([bytes, Slice, Pair, Map])
+_FLAT = (gotypes.FLOATS, gotypes.INTS)
+# Operators pass over a string much faster than functions do.
+_OPERATOR_SHIFT = 6
+# What it costs to read a regular expression, and to put an element into a group.
+PATTERN_STEPS = 2_000
+GROUP_STEPS = 20
+
+
+class _Loop:
+    """A loop that is under way; a map has a length, too, but no elements."""
+
+    __slots__ = ("acc", "count", "groups", "index", "size", "values")
+
+    def __init__(self, values: Any) -> None:
+        self.size = operators.length(values)
+        self.values: Any = values
+        if type(values) is bytes:
+            self.values = [Uint8(byte) for byte in values]
+        elif isinstance(values, Map):
+            self.values = ()
+        self.index = 0
+        self.count = 0
+        self.acc: Any = None
+        self.groups: Map | None = None
+
+    def group(self, key: Any) -> None:
+        if self.groups is None:
+            self.groups = Map(gotypes.GROUPS)
+        entry = self.groups.find(key)
+        if entry is None:
+            self.groups.put(key, Slice([self.values[self.index]], gotypes.ARRAY))
         else:
-            function, count = arg
-            stack[-count:] = [function(result, *stack[-count:])]
-    return stack.pop()
+            entry[1].append(self.values[self.index])
 
 
-def go_type(value: Any) -> str:
-    """The Go name of a value's type, for messages."""
-    if value is None:
-        return "<nil>"
-    if isinstance(value, list):
-        return "[]float64"
-    return {bool: "bool", int: "int", float: "float64", str: "string"}[type(value)]
+class Budget:
+    """The steps that a run may still take."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = MAX_STEPS
+
+    def spend(self, steps: int) -> None:
+        self.left -= steps
+        if self.left < 0:
+            raise ExpressionError(f"the condition takes more than {MAX_STEPS} steps over this result")
+
+    def weigh(self, values: Sequence[Any], shift: int = 0) -> None:
+        """Spend steps for what is in values, and in what is in them; a string costs its bytes ``>> shift``.
+
+        Raises ExpressionError when they nest too deep.
+        """
+        waiting = [(value, 1) for value in values if type(value) in _WEIGHTY]
+        while waiting:
+            value, depth = waiting.pop()
+            if depth > MAX_DEPTH:
+                raise ExpressionError(f"a value nested more than {MAX_DEPTH} deep")
+            if type(value) is bytes:
+                self.spend(len(value) >> shift)
+            elif type(value) is Slice and value.type in _FLAT:
+                self.spend(len(value))
+            else:
+                self.spend(4 * len(value) + 4)
+                inner = value
+                if isinstance(value, Map):
+                    inner = [each for entry in value.entries.values() for each in entry]
+                waiting.extend((each, depth + 1) for each in inner if type(each) in _WEIGHTY)
 
 
-def _is_number(value: Any) -> bool:
-    return type(value) is int or type(value) is float
-
-
-def _mismatch(operator: str, *values: Any) -> ExpressionError:
-    return ExpressionError(f"invalid operation: {f' {operator} '.join(go_type(value) for value in values)}")
-
-
-def wrap(number: int) -> int:
-    """An int of 64 bits, as Go overflows."""
-    return (number + 2**63) % 2**64 - 2**63
-
-
-def boolean(value: Any) -> bool:
-    """What a jump or a ``not`` wants."""
-    if type(value) is not bool:
-        raise ExpressionError(f"interface conversion: interface {{}} is {go_type(value)}, not bool")
-    return value
-
-
-def elements(value: Any) -> list[Any]:
-    """What a loop goes over; a string gives its bytes."""
-    if isinstance(value, list):
-        return value
-    if isinstance(value, str):
-        return list(_bytes(value))
-    raise ExpressionError(f"cannot loop over {go_type(value)}")
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
-
-
-def length(value: Any) -> int:
-    """The function len."""
-    if isinstance(value, (list, str)):
-        return len(elements(value))
-    raise ExpressionError(f"invalid argument for len (type {go_type(value)})")
-
-
-def fetch(base: Any, index: Any) -> Any:
-    """``base[index]``; a negative index counts from the end."""
-    if not isinstance(base, (list, str)):
-        raise ExpressionError(f"cannot fetch {index} from {go_type(base)}")
-    if not _is_number(index):
-        raise ExpressionError(f"invalid operation: int({go_type(index)})")
-    if not math.isfinite(index):
-        raise ExpressionError("reflect: slice index out of range")
-    values = elements(base)
-    place = int(index)
-    if place < 0:
-        place += len(values)
-    if not 0 <= place < len(values):
-        raise ExpressionError(f"reflect: slice index out of range: [{index}] of {len(values)} values")
-    return values[place]
-
-
-def negate(value: Any) -> Any:
-    """The sign ``-``."""
-    if type(value) is int:
-        return wrap(-value)
-    if type(value) is float:
-        return -value
-    raise ExpressionError(f"invalid operation: - {go_type(value)}")
-
-
-def invert(value: Any) -> bool:
-    """The operators ``!`` and ``not``."""
-    return not boolean(value)
-
-
-def add(left: Any, right: Any) -> Any:
-    """Numbers, or two strings."""
-    if type(left) is str and type(right) is str:
-        return left + right
-    return _arithmetic("+", left, right, lambda a, b: a + b)
-
-
-def subtract(left: Any, right: Any) -> Any:
-    """Numbers."""
-    return _arithmetic("-", left, right, lambda a, b: a - b)
-
-
-def multiply(left: Any, right: Any) -> Any:
-    """Numbers."""
-    return _arithmetic("*", left, right, lambda a, b: a * b)
-
-
-def _arithmetic(operator: str, left: Any, right: Any, compute: Callable[[Any, Any], Any]) -> Any:
-    if type(left) is int and type(right) is int:
-        return wrap(compute(left, right))
-    if _is_number(left) and _is_number(right):
-        return compute(float(left), float(right))
-    raise _mismatch(operator, left, right)
-
-
-def divide(left: Any, right: Any) -> float:
-    """Always a float; division by zero is an infinity or NaN."""
-    if not (_is_number(left) and _is_number(right)):
-        raise _mismatch("/", left, right)
-    dividend, divisor = float(left), float(right)
-    if divisor:
-        return dividend / divisor
-    if dividend == 0 or math.isnan(dividend) or math.isnan(divisor):
-        return math.nan
-    return math.copysign(math.inf, dividend) * math.copysign(1.0, divisor)
-
-
-def modulo(left: Any, right: Any) -> int:
-    """Integers only; the sign is the dividend's."""
-    if type(left) is not int or type(right) is not int:
-        raise _mismatch("%", left, right)  # pylint: disable=raising-format-tuple
-    if right == 0:
-        raise ExpressionError("integer divide by zero")
-    rest = abs(left) % abs(right)
-    return -rest if left < 0 else rest
-
-
-def power(left: Any, right: Any) -> float:
-    """The operators ``**`` and ``^``: always a float."""
-    for value in (left, right):
-        if not _is_number(value):
-            raise ExpressionError(f"invalid operation: float({go_type(value)})")
-    return _pow(float(left), float(right))
-
-
-def _pow(base: float, exponent: float) -> float:
-    """Go's math.Pow: repeated squaring, whose last bit differs from the C library's."""
-    if exponent == 0 or base == 1:
-        return 1.0
-    if exponent == 1:
-        return base
-    if math.isnan(base) or math.isnan(exponent):
-        return math.nan
-    if base == 0 or math.isinf(base) or math.isinf(exponent):
-        return _pow_of_extremes(base, exponent)
-    if abs(exponent) == 0.5 and base > 0:
-        return math.sqrt(base) if exponent > 0 else 1 / math.sqrt(base)
-    fraction, whole = math.modf(abs(exponent))
-    if fraction and base < 0:
-        return math.nan
-    if whole >= 2**63:
-        return 1.0 if base == -1 else (0.0 if (abs(base) < 1) == (exponent > 0) else math.inf)
-    mantissa, scale = 1.0, 0
-    if fraction:
-        if fraction > 0.5:
-            fraction -= 1
-            whole += 1
-        mantissa = math.exp(fraction * math.log(base))
-    square, shift = math.frexp(base)
-    bits = int(whole)
-    while bits:
-        if not -(1 << 12) <= shift <= 1 << 12:
-            scale += shift
-            break
-        if bits & 1:
-            mantissa *= square
-            scale += shift
-        square *= square
-        shift <<= 1
-        if square < 0.5:
-            square += square
-            shift -= 1
-        bits >>= 1
-    if exponent < 0:
-        mantissa, scale = 1 / mantissa, -scale
+def run(program: Program, result: Any) -> Any:
+    """Execute a program over ``result``, a value as values.py has them, and return its value."""
+    code = program.code
+    stack: list[Any] = []
+    loops: list[_Loop] = []
+    variables: list[Any] = [None] * program.variables
+    budget = Budget()
+    environment: Map | None = None
+    memory = 0
+    at = 0
+    size = len(code)
     try:
-        return math.ldexp(mantissa, scale)
-    except OverflowError:
-        return math.copysign(math.inf, mantissa)
+        while at < size:
+            op, arg = code[at]
+            at += 1
+            if op == PUSH:
+                stack.append(arg)
+            elif op == RESULT:
+                stack.append(result)
+            elif op == FETCH:
+                right = stack.pop()
+                left = stack[-1]
+                if type(right) is int and type(left) is Slice and 0 <= right < len(left):
+                    stack[-1] = left[right]
+                else:
+                    stack[-1] = operators.fetch(left, right)
+            elif op == BINARY:
+                right = stack.pop()
+                left = stack[-1]
+                if type(left) in _WEIGHTY or type(right) in _WEIGHTY:
+                    budget.weigh((left, right), _OPERATOR_SHIFT)
+                stack[-1] = arg(left, right)
+            elif op == LIGHT:
+                stack[-1] = arg(stack[-1])
+            elif op == JUMP_IF_FALSE:
+                left = stack[-1]
+                if left is False or not (left is True or operators.boolean(left)):
+                    at += arg
+            elif op == JUMP_IF_TRUE:
+                left = stack[-1]
+                if left is True or (left is not False and operators.boolean(left)):
+                    at += arg
+            elif op == POP:
+                stack.pop()
+            elif op == JUMP:
+                at += arg
+            elif op == POINTER:
+                loop = loops[-1]
+                stack.append(loop.values[loop.index])
+            elif op == JUMP_IF_END:
+                loop = loops[-1]
+                if loop.index >= loop.size:
+                    at += arg
+            elif op == NEXT:
+                # Back to behind the JUMP_IF_END that the pass began with, or on to where that leads.
+                loop = loops[-1]
+                loop.index += 1
+                if loop.index < loop.size:
+                    budget.spend(arg)
+                    at -= arg - 1
+            elif op == HELPER:
+                function, count = arg
+                stack.append(function(result, stack.pop()) if count == 1 else function(result, *_taken(stack, count)))
+            elif op == BEGIN:
+                loops.append(_Loop(stack.pop()))
+            elif op == END:
+                loops.pop()
+            elif op == UNARY:
+                budget.weigh((stack[-1],))
+                stack[-1] = arg(stack[-1])
+            elif op in (CALL, LIGHT_CALL):
+                function, count = arg
+                arguments = _taken(stack, count)
+                if op == CALL:
+                    budget.weigh(arguments)
+                stack.append(function(*arguments))
+            elif op == CALL_VALUE:
+                callee = stack.pop()
+                stack.append(_called(callee, result, _taken(stack, arg)))
+            elif op == LOAD:
+                stack.append(variables[arg])
+            elif op == STORE:
+                variables[arg] = stack.pop()
+            elif op == ARRAY:
+                count = stack.pop()
+                memory = _grown(memory, count)
+                stack.append(Slice(_taken(stack, count), gotypes.ARRAY))
+            elif op == MAP:
+                memory = _grown(memory, arg)
+                entries = _taken(stack, 2 * arg)
+                stack.append(_map(entries))
+            elif op == RANGE:
+                last = operators.to_int(stack.pop())
+                first = operators.to_int(stack.pop())
+                count = max(operators.wrap(last - first + 1), 0)
+                memory = _grown(memory, count)
+                stack.append(Slice(range(first, first + count), gotypes.INTS))
+            elif op == CONSTANT_RANGE:
+                budget.spend(len(arg))
+                stack.append(Slice(arg, gotypes.INTS))
+            elif op == JUMP_IF_NIL:
+                if is_nil(stack[-1]):
+                    at += arg
+            elif op == JUMP_IF_NOT_NIL:
+                if not is_nil(stack[-1]):
+                    at += arg
+            elif op == LENGTH:
+                stack.append(operators.length(stack[-1]))
+            elif op == ENVIRONMENT:
+                environment = environment or functions.environment(result)
+                stack.append(environment)
+            elif op == FAIL:
+                raise ExpressionError(arg)
+            elif op == PREVIOUS:
+                loops[-1].index -= 1
+                budget.spend(arg)
+                at -= arg
+            elif op == SPEND:
+                budget.spend(arg)
+            elif op == SET_ACC:
+                loops[-1].acc = stack.pop()
+            else:
+                _in_loop(op, loops[-1], stack)
+        return stack.pop() if stack else None
+    except ExpressionError as problem:
+        raise error_at(program.source, program.places[at - 1], problem.reason) from None
+    except IndexError:
+        raise error_at(program.source, program.places[at - 1], "index out of range") from None
 
 
-def _pow_of_extremes(base: float, exponent: float) -> float:
-    """Zeros and infinities: the C library agrees with Go, where Python raises."""
-    try:
-        return math.pow(base, exponent)
-    except ValueError:
-        odd = exponent % 2 == 1
-        return math.copysign(math.inf, base) if odd else math.inf
+def _in_loop(op: int, loop: _Loop, stack: list[Any]) -> None:
+    """What only loops do, and seldom."""
+    if op == COUNT:
+        loop.count += 1
+    elif op == INCREMENT:
+        loop.index += 1
+    elif op == LAST:
+        loop.index = loop.size - 1
+    elif op == GROUP:
+        loop.group(stack.pop())
+    elif op == STARTED:
+        stack.append(loop.index >= 0)
+    elif op == GET_COUNT:
+        stack.append(loop.count)
+    elif op == GET_INDEX:
+        stack.append(loop.index)
+    elif op == GET_LENGTH:
+        stack.append(loop.size)
+    elif op == GET_ACC:
+        stack.append(loop.acc)
+    else:
+        stack.append(loop.groups or Map(gotypes.GROUPS, nil=True))
 
 
-def equal(left: Any, right: Any) -> bool:
-    """Any two values; numbers by value, other types never equal each other."""
-    if _is_number(left) and _is_number(right):
-        return float(left) == float(right) if float in (type(left), type(right)) else left == right
-    if isinstance(left, list) or isinstance(right, list):
-        # The only list is the result itself: Go sees the same slice and does not look at a NaN in it.
-        return left is right
-    return type(left) is type(right) and left == right
+def _taken(stack: list[Any], count: int) -> list[Any]:
+    """The last values of the stack, taken off it."""
+    if count > len(stack):
+        raise IndexError
+    cut = len(stack) - count
+    values = stack[cut:]
+    del stack[cut:]
+    return values
 
 
-def unequal(left: Any, right: Any) -> bool:
-    """The operator ``!=``: true for NaN."""
-    return not equal(left, right)
+def _called(callee: Any, result: Any, arguments: list[Any]) -> Any:
+    if not isinstance(callee, Function):
+        raise ExpressionError(f"reflect: call of a function on {type_name(callee)}")
+    return callee.called(result, arguments)
 
 
-def equal_typed(kind: type) -> Callable[[Any, Any], bool]:
-    """The comparison the compiler picks when both sides are known as int, or both as string."""
-
-    def compare(left: Any, right: Any) -> bool:
-        for value in (left, right):
-            if type(value) is not kind:
-                raise ExpressionError(f"interface conversion: interface {{}} is {go_type(value)}, not {kind.__name__}")
-        return bool(left == right)
-
-    return compare
+def _map(entries: list[Any]) -> Map:
+    """A map of keys and values in turn; of keys that are the same, the first counts."""
+    made = Map(gotypes.OBJECT)
+    for place in range(len(entries) - 2, -1, -2):
+        made.put(operators.text(entries[place]), entries[place + 1])
+    return made
 
 
-def _ordered(operator: str, left: Any, right: Any) -> tuple[Any, Any]:
-    if type(left) is type(right) and type(left) in (int, str):
-        # Go compares strings by their bytes.
-        return (_bytes(left), _bytes(right)) if type(left) is str else (left, right)
-    if _is_number(left) and _is_number(right):
-        return float(left), float(right)
-    raise _mismatch(operator, left, right)
-
-
-def less(left: Any, right: Any) -> bool:
-    """Two numbers or two strings."""
-    left, right = _ordered("<", left, right)
-    return bool(left < right)
-
-
-def more(left: Any, right: Any) -> bool:
-    """Two numbers or two strings."""
-    left, right = _ordered(">", left, right)
-    return bool(left > right)
-
-
-def less_or_equal(left: Any, right: Any) -> bool:
-    """Two numbers or two strings."""
-    left, right = _ordered("<=", left, right)
-    return bool(left <= right)
-
-
-def more_or_equal(left: Any, right: Any) -> bool:
-    """Two numbers or two strings."""
-    left, right = _ordered(">=", left, right)
-    return bool(left >= right)
-
-
-def _float_argument(value: Any) -> float:
-    if type(value) is not float:
-        raise ExpressionError(f"interface conversion: interface {{}} is {go_type(value)}, not float64")
-    return value
-
-
-def is_nan(_result: Any, value: Any) -> bool:
-    """The function isNaN, of a float."""
-    return math.isnan(_float_argument(value))
-
-
-def is_inf(_result: Any, value: Any) -> bool:
-    """The function isInf, of a float, either sign."""
-    return math.isinf(_float_argument(value))
-
-
-def is_nil(result: Any, _value: Any) -> bool:
-    """Argo's isNil looks at the whole result, whatever its argument (utils/evaluate/evaluate.go)."""
-    return result is None
-
-
-def default(result: Any, _value: Any, fallback: Any) -> Any:
-    """Argo's default looks at the whole result too: an empty vector is not nil."""
-    return fallback if result is None else result
+def _grown(memory: int, size: int) -> int:
+    if memory + size >= MEMORY_BUDGET:
+        raise ExpressionError("memory budget exceeded")
+    return memory + size

@@ -21,6 +21,7 @@ from .expression import Value, compile_condition, type_of
 from .extensions import NO_EXTENSIONS, Extensions, read_extensions
 from .phases import ERROR, FAILED, INCONCLUSIVE, RUNNING, SUCCESSFUL
 from .shapes import TemplateError
+from .window import RangeQuery
 
 __all__ = [
     "DEFAULT_CONSECUTIVE_ERROR_LIMIT",
@@ -53,6 +54,7 @@ class Metric:
     success_condition: str = ""
     failure_condition: str = ""
     query: str = ""
+    range: RangeQuery | None = None
     extensions: Extensions = NO_EXTENSIONS
 
     @property

@@ -2,399 +2,454 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Types, folds and compiles a condition while the parser reads it, bottom-up.
+"""Types of a condition, against the type of the value that has just been measured (checker/ of expr-lang 1.15.5).
 
-Argo compiles a condition against the type of the value it has just measured (checker/checker.go of
-expr-lang 1.15.5), folds constants (optimizer/fold.go) and only then runs it. Each method here does
-these three for one construct. Types carry Go's names, so that messages read like Argo's.
+Everything is checked before anything runs, but for the arguments of a function that is known only then: those are
+left without a type, as Argo leaves them.
 """
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Sequence
+from typing import Any, Union
 
-from . import machine
-from .lexer import ExpressionError, NotSupportedError, Token, error_at
-
-# In Python a bool is an int, in the language it is not: types are compared exactly.
-# pylint: disable=unidiomatic-typecheck
-
-NIL = "<nil>"
-BOOL = "bool"
-INT = "int"
-FLOAT = "float64"
-STRING = "string"
-ANY = "interface {}"
-VECTOR = "[]float64"
-
-_CONSTANT_TYPES = {bool: BOOL, int: INT, float: FLOAT, str: STRING, type(None): NIL}
-_NUMBERS = (INT, FLOAT)
-
-_BINARY: dict[str, Callable[[Any, Any], Any]] = {
-    "+": machine.add,
-    "-": machine.subtract,
-    "*": machine.multiply,
-    "/": machine.divide,
-    "%": machine.modulo,
-    "**": machine.power,
-    "^": machine.power,
-    "==": machine.equal,
-    "!=": machine.unequal,
-    "<": machine.less,
-    ">": machine.more,
-    "<=": machine.less_or_equal,
-    ">=": machine.more_or_equal,
-}
-# What each operator takes, if both sides are known to be of one of these; and what it gives.
-_ORDERABLE = (*_NUMBERS, STRING)
-_FUNCTIONS: dict[str, tuple[tuple[str, ...], str, Callable[..., Any]]] = {
-    "isNaN": ((FLOAT,), BOOL, machine.is_nan),
-    "isInf": ((FLOAT,), BOOL, machine.is_inf),
-    "isNil": ((ANY,), BOOL, machine.is_nil),
-    "default": ((ANY, ANY), ANY, machine.default),
-}
-LOOPS = frozenset(["all", "any"])
-# The rest of the language's names, so that they are told apart from a misspelling.
-LATER_LOOPS = frozenset(
-    [
-        "none",
-        "one",
-        "filter",
-        "map",
-        "count",
-        "find",
-        "findIndex",
-        "findLast",
-        "findLastIndex",
-        "groupBy",
-        "reduce",
-        "sortBy",
-    ]
+from . import durations, functions, gotypes, operators, tree
+from .gotypes import (
+    ANY,
+    ARRAY,
+    BOOL,
+    FLOAT,
+    INT,
+    OBJECT,
+    MaybeType,
+    Type,
+    assignable,
+    comparable,
+    is_any,
+    is_bool,
+    is_integer,
+    is_list,
+    is_map,
+    is_number,
+    is_string,
+    kind,
+    shown,
 )
-_LATER_FUNCTIONS = frozenset(
-    [
-        "type",
-        "abs",
-        "ceil",
-        "floor",
-        "round",
-        "int",
-        "float",
-        "string",
-        "trim",
-        "trimPrefix",
-        "trimSuffix",
-        "upper",
-        "lower",
-        "split",
-        "splitAfter",
-        "replace",
-        "repeat",
-        "join",
-        "indexOf",
-        "lastIndexOf",
-        "hasPrefix",
-        "hasSuffix",
-        "max",
-        "min",
-        "sum",
-        "mean",
-        "median",
-        "toJSON",
-        "fromJSON",
-        "toBase64",
-        "fromBase64",
-        "now",
-        "duration",
-        "date",
-        "first",
-        "last",
-        "get",
-        "take",
-        "keys",
-        "values",
-        "toPairs",
-        "fromPairs",
-        "sort",
-        "asInt",
-        "asFloat",
-        "$env",
-    ]
-)
+from .lexer import ExpressionError, NotSupportedError, error_at
+from .tree import Node, Visit
+
+_LITERALS: dict[type, Type] = {bool: BOOL, int: INT, float: FLOAT, bytes: gotypes.STRING}
+_LOGICAL = frozenset(["and", "&&", "or", "||"])
+_ORDER = frozenset(["<", ">", "<=", ">="])
+_WORDS = frozenset(["contains", "startsWith", "endsWith"])
+# What a loop gives, where it is always of one type.
+_LOOP_TYPES = {
+    "all": BOOL,
+    "none": BOOL,
+    "any": BOOL,
+    "one": BOOL,
+    "count": INT,
+    "findIndex": INT,
+    "findLastIndex": INT,
+    "groupBy": gotypes.GROUPS,
+}
+# Loops whose closure may give anything.
+_MAPPINGS = frozenset(["map", "groupBy", "reduce"])
+_COUNTERS: dict[str, dict[str, Type]] = {"map": {"index": INT}, "reduce": {"index": INT, "acc": ANY}}
 
 
-class Node:
-    """One typed piece of a condition.
-
-    ``constant`` tells that the piece has been folded to ``value``. ``literal`` tells that an int in
-    it comes from a literal, which Argo turns into a float where a function wants one.
-    """
-
-    __slots__ = ("code", "constant", "literal", "type", "value")
-
-    def __init__(self, type_: str, code: machine.Code) -> None:
-        self.type = type_
-        self.code = code
-        self.constant = False
-        self.value: Any = None
-        self.literal = False
+# What is known of a node beside its type: the builtin that it names, or the type of all elements of a list.
+_Info = Union[functions.Builtin, Type, None]
+_Checked = tuple[MaybeType, _Info]
 
 
-def constant(value: Any, literal: bool = False) -> Node:
-    """A literal, or what a fold gave."""
-    node = Node(_CONSTANT_TYPES[type(value)], [(machine.PUSH, value)])
-    node.constant = value is not None
-    node.value = value
-    node.literal = literal
-    return node
+def check(root: Node, source: str, result_type: MaybeType) -> MaybeType:
+    """The type of a condition; every node gets its own. Raises ExpressionError, NotSupportedError."""
+    checker = _Checker(source, result_type)
+    checked: _Checked = tree.walk(checker.visit, root, checker.note)
+    return checked[0]
 
 
-def _known(node: Node, *values: bool) -> bool:
-    return node.constant and type(node.value) is bool and node.value in values
+class _Checker:
+    def __init__(self, source: str, result_type: MaybeType) -> None:
+        self.source = source
+        self.names: dict[str, MaybeType] = {name: helper.type for name, helper in functions.HELPERS.items()}
+        self.names[functions.RESULT] = result_type
+        self.loops: list[tuple[MaybeType, dict[str, Type]]] = []
+        self.variables: dict[str, _Checked] = {}
+        self.visits: dict[type, Any] = {
+            tree.Nil: lambda node: (None, None),
+            tree.Literal: lambda node: (_LITERALS[type(node.value)], None),
+            tree.Name: self.name,
+            tree.Unary: self.unary,
+            tree.Binary: self.binary,
+            tree.Chain: self.chain,
+            tree.Member: self.member,
+            tree.Cut: self.cut,
+            tree.Call: self.call,
+            tree.Builtin: self.builtin,
+            tree.Closure: self.closure,
+            tree.Pointer: self.pointer,
+            tree.Let: self.let,
+            tree.Conditional: self.conditional,
+            tree.ListOf: self.list_of,
+            tree.MapOf: self.map_of,
+        }
 
-
-class Builder:
-    """Builds one condition against ``result_type`` (VECTOR or FLOAT)."""
-
-    def __init__(self, source: str, result_type: str) -> None:
-        self._source = source
-        self._result_type = result_type
-        self._loops: list[str] = []
-
-    @property
-    def in_loop(self) -> bool:
-        """Whether ``#`` means something here."""
-        return bool(self._loops)
-
-    def error(self, token: Token, reason: str) -> ExpressionError:
-        """An error at a token."""
-        return error_at(self._source, token.at, reason)
-
-    def not_supported(self, token: Token, what: str) -> NotSupportedError:
-        """An error for what Argo knows and this engine does not, yet."""
-        problem = self.error(token, f"{what} is not supported yet")
-        return NotSupportedError(problem.reason, problem.line, problem.column)
-
-    def name(self, token: Token) -> Node:
-        """A name that is not called."""
-        if token.text == "result":
-            return Node(self._result_type, [(machine.RESULT, None)])
-        self._refuse_later(token)
-        raise self.error(token, f"unknown name {token.text}")
-
-    def _refuse_later(self, token: Token) -> None:
-        name = token.text
-        if name in LOOPS or name in LATER_LOOPS or name in _LATER_FUNCTIONS or name in _FUNCTIONS or name == "len":
-            raise self.not_supported(token, name)
-
-    def pointer(self, token: Token) -> Node:
-        """The element ``#`` of the innermost loop."""
-        collection = self._loops[-1]
-        return Node(FLOAT if collection == VECTOR else ANY, [(machine.POINTER, None)])
-
-    def unary(self, token: Token, node: Node) -> Node:
-        """A sign, ``!`` or ``not``."""
-        operator = token.text
-        if operator in ("!", "not"):
-            if node.type not in (BOOL, ANY):
-                raise self._mismatch(token, node)
-            if _known(node, True, False):
-                return constant(not node.value)
-            return self._extended(node, BOOL, (machine.UNARY, machine.invert))
-        if node.type not in (*_NUMBERS, ANY):
-            raise self._mismatch(token, node)
-        if node.constant:
-            return constant(machine.negate(node.value) if operator == "-" else node.value, node.literal)
-        if operator == "-":
-            self._extended(node, node.type, (machine.UNARY, machine.negate))
-        return node
+    def visit(self, node: Node) -> Any:
+        return self.visits[type(node)](node)
 
     @staticmethod
-    def _extended(node: Node, type_: str, *steps: tuple[int, Any]) -> Node:
-        """``node`` with more code behind it. In place: a long chain is one growing list."""
-        node.code.extend(steps)
-        node.type = type_
-        return node
+    def note(node: Node, checked: _Checked) -> None:
+        node.type = checked[0]
 
-    def _mismatch(self, token: Token, *nodes: Node) -> ExpressionError:
-        types = " and ".join(node.type for node in nodes)
-        return self.error(token, f"invalid operation: {token.text} (mismatched type{'s' * (len(nodes) > 1)} {types})")
+    def error(self, node: Node, reason: str) -> ExpressionError:
+        return error_at(self.source, node.at, reason)
 
-    def binary(self, token: Token, left: Node, right: Node) -> Node:
-        """``left`` and ``right`` around an operator."""
-        operator = token.text
-        type_ = self._binary_type(operator, left.type, right.type)
-        if not type_:
-            raise self._mismatch(token, left, right)
-        if operator in ("and", "&&", "or", "||"):
-            return self._logical(operator in ("or", "||"), left, right)
-        literal = operator in ("+", "-", "*") and (left.literal or right.literal)
-        if left.constant and right.constant and self._folds(operator, left.type, right.type):
+    # --- names ----------------------------------------------------------------------------------------------------
+
+    def name(self, node: tree.Name) -> _Checked:
+        if node.name in self.variables:
+            return self.variables[node.name]
+        if node.name == functions.ENVIRONMENT:
+            return OBJECT, None
+        return self.known(node, node.name, strict=True)
+
+    def known(self, node: Node, name: str, strict: bool) -> _Checked:
+        """A name of the language or of Argo's."""
+        if name in functions.BUILTINS:
+            return gotypes.FUNCTION, functions.BUILTINS[name]
+        if name in self.names:
+            return self.names[name], None
+        if strict:
+            raise self.error(node, f"unknown name {name}")
+        return ANY, None
+
+    def let(self, node: tree.Let) -> Visit:
+        if node.name in self.names or node.name in functions.BUILTINS or node.name in self.variables:
+            raise self.error(node, f"cannot redeclare {node.name}")
+        self.variables[node.name] = yield node.value
+        checked = yield node.node
+        del self.variables[node.name]
+        return checked
+
+    def pointer(self, node: tree.Pointer) -> _Checked:
+        if not self.loops:
+            raise self.error(node, "cannot use pointer accessor outside closure")
+        collection, counters = self.loops[-1]
+        if node.name:
+            if node.name in counters:
+                return counters[node.name], None
+            raise self.error(node, f"unknown pointer #{node.name}")
+        return (ANY if collection is None or is_any(collection) else collection.elem), None
+
+    # --- operators ------------------------------------------------------------------------------------------------
+
+    def unary(self, node: tree.Unary) -> Visit:
+        type_, _info = yield node.node
+        if node.operator in ("!", "not"):
+            if is_bool(type_) or is_any(type_):
+                return BOOL, None
+        elif is_number(type_) or is_any(type_):
+            return type_, None
+        raise self.error(node, f"invalid operation: {node.operator} (mismatched type {shown(type_)})")
+
+    def binary(self, node: tree.Binary) -> Visit:
+        left, _info = yield node.left
+        right, info = yield node.right
+        operator = node.operator
+        if operator == "matches":
+            self.pattern(node)
+        if operator == "in":
+            fits = self.contained(node, left, right, info if isinstance(info, Type) else None)
+            type_: MaybeType = BOOL if fits else None
+        elif operator == "??":
+            return self.coalesced(left, right), None
+        else:
+            type_ = _operation(operator, left, right)
+        if type_ is None:
+            types = f"{shown(left)} and {shown(right)}"
+            raise self.error(node, f"invalid operation: {operator} (mismatched types {types})")
+        return type_, None
+
+    def pattern(self, node: tree.Binary) -> None:
+        """Regular expressions need a library; one that is a literal is read beforehand."""
+        if operators.RE2_IMPORT_ERROR:
+            problem = self.error(node, "matches needs the Python library google-re2")
+            raise NotSupportedError(problem.reason, problem.line, problem.column)
+        if isinstance(node.right, tree.Literal) and isinstance(node.right.value, bytes):
             try:
-                return constant(_BINARY[operator](left.value, right.value), literal)
+                operators.regular_expression(node.right.value)
             except ExpressionError as problem:
-                raise self.error(token, problem.reason) from None
-        compute = _BINARY[operator]
-        if operator == "==" and left.type == right.type and left.type in (INT, STRING):
-            compute = machine.equal_typed(int if left.type == INT else str)
-        left.code.extend(right.code)
-        left.code.append((machine.BINARY, compute))
-        left.type = type_
-        left.constant = False
-        left.literal = literal
-        return left
+                raise self.error(node, problem.reason) from None
+            node.pattern = node.right.value
 
-    @staticmethod
-    def _folds(operator: str, left: str, right: str) -> bool:
-        if operator == "==":
-            return left == right and left in (INT, STRING, BOOL)
-        if operator == "%":
+    def contained(self, node: Node, left: MaybeType, right: MaybeType, elem: MaybeType) -> bool:
+        if right is not None and is_map(right):
+            if left is None or is_any(left) or left is right.key or right.key is ANY:
+                return True
+            raise self.error(node, f"cannot use {shown(left)} as type {shown(right.key)} in map key")
+        if right is not None and is_list(right):
+            for wanted in (right.elem, elem):
+                if not comparable(left, wanted):
+                    raise self.error(node, f"cannot use {shown(left)} as type {shown(wanted)} in array")
             return True
-        if operator in ("+", "-", "*", "/", "**", "^"):
-            return left != STRING or operator == "+"
-        return False
+        return is_any(right) or (is_any(left) and is_string(right))
 
     @staticmethod
-    def _binary_type(operator: str, left: str, right: str) -> str:
-        """The type of ``left operator right``, or "" when they do not fit (checker.BinaryNode)."""
+    def coalesced(left: MaybeType, right: MaybeType) -> MaybeType:
+        if left is None or right is None:
+            return right if left is None else left
+        return left if assignable(right, left) else ANY
 
-        def either(*kinds: str) -> bool:
-            allowed = (*kinds, ANY)
-            return ANY in (left, right) and left in allowed and right in allowed
+    def conditional(self, node: tree.Conditional) -> Visit:
+        condition, _info = yield node.condition
+        if not (is_bool(condition) or is_any(condition)):
+            raise self.error(node.condition, f"non-bool expression (type {shown(condition)}) used as condition")
+        then = condition
+        if node.then is not None:
+            then, _info = yield node.then
+        otherwise, _info = yield node.otherwise
+        if then is None or otherwise is None:
+            return (otherwise if then is None else then), None
+        return (then if assignable(then, otherwise) else ANY), None
 
-        numbers = left in _NUMBERS and right in _NUMBERS
-        if operator in ("==", "!="):
-            comparable = NIL in (left, right) or ANY in (left, right) or left == right or numbers
-            return BOOL if comparable else ""
-        if operator in ("and", "&&", "or", "||"):
-            return BOOL if left == right == BOOL or either(BOOL) else ""
-        if operator in ("<", ">", "<=", ">="):
-            return BOOL if numbers or left == right == STRING or either(*_ORDERABLE) else ""
-        if operator == "%":
-            if left == right == INT:
-                return INT
-            return ANY if either(INT) else ""
-        if operator in ("/", "**", "^"):
-            return FLOAT if numbers or either(*_NUMBERS) else ""
-        if numbers:
-            return INT if left == right == INT else FLOAT
-        if operator == "+":
-            if left == right == STRING:
-                return STRING
-            return ANY if either(*_ORDERABLE) else ""
-        return ANY if either(*_NUMBERS) else ""
+    # --- members --------------------------------------------------------------------------------------------------
 
-    def _logical(self, is_or: bool, left: Node, right: Node) -> Node:
-        if _known(left, not is_or):
-            kept = right
-        elif _known(right, not is_or):
-            kept = left
-        elif _known(left, is_or) or _known(right, is_or):
-            return constant(is_or)
-        else:
-            jump = machine.JUMP_IF_TRUE if is_or else machine.JUMP_IF_FALSE
-            left.code.append((jump, len(right.code) + 1))
-            left.code.append((machine.POP, None))
-            left.code.extend(right.code)
-            kept = left
-            kept.constant = False
-        kept.type = BOOL
-        return kept
+    def chain(self, node: tree.Chain) -> Visit:
+        return (yield node.node)
 
-    def conditional(self, token: Token, condition: Node, then: Node | None, otherwise: Node) -> Node:
-        """``condition ? then : otherwise``; without ``then`` (``?:``) the condition's own value."""
-        if condition.type not in (BOOL, ANY):
-            raise self.error(token, f"non-bool expression (type {condition.type}) used as condition")
-        code = condition.code
-        then_type = then.type if then else condition.type
-        if then:
-            code.append((machine.JUMP_IF_FALSE, len(then.code) + 2))
-            code.append((machine.POP, None))
-            code.extend(then.code)
-            code.append((machine.JUMP, len(otherwise.code) + 1))
-        else:
-            code.append((machine.JUMP_IF_TRUE, len(otherwise.code) + 1))
-        code.append((machine.POP, None))
-        code.extend(otherwise.code)
-        if NIL in (then_type, otherwise.type):
-            type_ = otherwise.type if then_type == NIL else then_type
-        else:
-            type_ = then_type if otherwise.type in (then_type, ANY) else ANY
-        return Node(type_, code)
+    def member(self, node: tree.Member) -> Visit:
+        base, _info = yield node.node
+        index, _info = yield node.index
+        name = _literal_text(node.index)
+        if isinstance(node.node, tree.Name) and node.node.name == functions.ENVIRONMENT:
+            # Behind a `?.` the name need not exist.
+            return (ANY, None) if name is None else self.known(node, name, strict=not node.optional)
+        if base is None:
+            what = "type <nil>[{}] is undefined" if name is None else "type <nil> has no field {}"
+            raise self.error(node, what.format(shown(index) if name is None else name))
+        if name is not None and base is gotypes.DURATION:
+            method = durations.method_type(name)
+            if method is not None:
+                return method, None
+        if is_any(base):
+            return ANY, None
+        if is_map(base):
+            if index is not None and not assignable(index, base.key) and not is_any(index):
+                raise self.error(node.index, f"cannot use {shown(index)} to get an element from {base}")
+            return base.elem, None
+        if is_list(base):
+            if not is_integer(index) and not is_any(index):
+                reason = f"array elements can only be selected using an integer (got {shown(index)})"
+                raise self.error(node.index, reason)
+            return base.elem, None
+        raise self.error(node, f"type {base}[{shown(index)}] is undefined")
 
-    def index(self, token: Token, base: Node, index: Node) -> Node:
-        """``base[index]``."""
-        if base.type == VECTOR:
-            if index.type not in (INT, ANY):
-                raise self.error(token, f"array elements can only be selected using an integer (got {index.type})")
-            type_ = FLOAT
-        elif base.type == ANY:
-            type_ = ANY
-        else:
-            raise self.error(token, f"type {base.type}[{index.type}] is undefined")
-        base.code.extend(index.code)
-        return self._extended(base, type_, (machine.BINARY, machine.fetch))
+    def cut(self, node: tree.Cut) -> Visit:
+        type_, _info = yield node.node
+        if kind(type_) not in ("interface", "string", "array", "slice"):
+            raise self.error(node, f"cannot slice {shown(type_)}")
+        for end in (node.start, node.end):
+            if end is not None:
+                index, _info = yield end
+                if not is_integer(index) and not is_any(index):
+                    raise self.error(end, f"non-integer slice index {shown(index)}")
+        return type_, None
 
-    def open_loop(self, token: Token, collection: Node) -> None:
-        """Enter the predicate of all or any over ``collection``."""
-        if collection.type not in (VECTOR, ANY):
-            raise self.error(token, f"builtin {token.text} takes only array (got {collection.type})")
-        self._loops.append(collection.type)
+    # --- calls ----------------------------------------------------------------------------------------------------
 
-    def close_loop(self, token: Token, collection: Node, predicate: Node) -> Node:
-        """The whole all or any, its predicate read."""
-        self._loops.pop()
-        if predicate.type not in (BOOL, ANY):
-            raise self.error(token, f"predicate should return boolean (got {predicate.type})")
-        for_all = token.text == "all"
-        body = len(predicate.code)
-        code = collection.code
-        code.append((machine.LOOP, None))
-        code.append((machine.JUMP_IF_END, body + 4))
-        code.extend(predicate.code)
-        code.append((machine.JUMP_IF_FALSE if for_all else machine.JUMP_IF_TRUE, 4))
-        code.append((machine.POP, None))
-        code.append((machine.NEXT, None))
-        code.append((machine.JUMP, -(body + 5)))
-        code.append((machine.PUSH, for_all))
-        return self._extended(collection, BOOL, (machine.END_LOOP, None))
+    def call(self, node: tree.Call) -> Visit:
+        function, info = yield node.callee
+        if isinstance(info, functions.Builtin):
+            node.function = info
+            given = yield from self.arguments(node.arguments)
+            return self.checked(node, info, given), None
+        name = _called(node.callee)
+        if function is None:
+            raise self.error(node, f"{name} is nil; cannot call nil as function")
+        if is_any(function):
+            return ANY, None
+        if kind(function) != "func":
+            raise self.error(node, f"{function} is not callable")
+        if function.variadic:
+            # A builtin that has gone through an expression: what it is, nobody knows any more.
+            yield from self.arguments(node.arguments)
+            return ANY, None
+        given = yield from self.arguments(node.arguments)
+        wrong = functions.check_arguments(name, function.ins, given)
+        if wrong:
+            raise self.error(node, wrong)
+        for place, (wanted, type_) in enumerate(zip(function.ins, given)):
+            if wanted is FLOAT and is_integer(type_):
+                node.arguments[place] = with_floats(node.arguments[place])
+        return function.out, None
 
-    def call(self, token: Token, arguments: list[Node]) -> Node:
-        """A function of Argo or of the language over its arguments."""
-        name = token.text
-        if name == "len":
-            return self._len(token, arguments)
-        if name not in _FUNCTIONS:
-            self._refuse_later(token)
-            if name == "result":
-                raise self.error(token, f"{self._result_type} is not callable")
-            raise self.error(token, f"unknown name {name}")
-        parameters, type_, function = _FUNCTIONS[name]
-        if len(arguments) != len(parameters):
-            amount = "too many" if len(arguments) > len(parameters) else "not enough"
-            raise self.error(token, f"{amount} arguments to call {name}")
-        code: machine.Code = []
-        for parameter, argument in zip(parameters, arguments):
-            if parameter == FLOAT:
-                self._accept_float(token, argument)
-            code.extend(argument.code)
-        code.append((machine.CALL, (function, len(arguments))))
-        return Node(type_, code)
+    @staticmethod
+    def arguments(nodes: Sequence[Node]) -> Visit:
+        given = []
+        for node in nodes:
+            type_, _info = yield node
+            given.append(type_)
+        return given
 
-    def _accept_float(self, token: Token, argument: Node) -> None:
-        if argument.type == INT:
-            # Argo rewrites the int literals it finds under + - * and signs; other ints fail at run time.
-            if argument.literal:
-                self._extended(argument, FLOAT, (machine.UNARY, float))
-        elif argument.type not in (FLOAT, ANY, NIL):
-            raise self.error(token, f"cannot use {argument.type} as argument (type {FLOAT}) to call {token.text}")
+    def checked(self, node: Node, builtin: functions.Builtin, given: functions.Types) -> MaybeType:
+        if builtin.name in functions.LEFT_OUT:
+            problem = self.error(node, f"{builtin.name} is not supported: conditions are read without a clock")
+            raise NotSupportedError(problem.reason, problem.line, problem.column)
+        try:
+            return builtin.check(given)
+        except ExpressionError as problem:
+            raise self.error(node, problem.reason) from None
 
-    def _len(self, token: Token, arguments: list[Node]) -> Node:
-        if len(arguments) != 1:
-            raise self.error(token, f"invalid number of arguments (expected 1, got {len(arguments)})")
-        argument = arguments[0]
-        if argument.type not in (VECTOR, STRING, ANY):
-            raise self.error(token, f"invalid argument for len (type {argument.type})")
-        node = self._extended(argument, INT, (machine.UNARY, machine.length))
-        node.constant = node.literal = False
+    def builtin(self, node: tree.Builtin) -> Visit:
+        if node.name in functions.LOOPS:
+            return self.loop(node)
+        if node.name == "get":
+            return self.get(node)
+        return self.function(node)
+
+    def function(self, node: tree.Builtin) -> Visit:
+        given = yield from self.arguments(node.arguments)
+        return self.checked(node, functions.BUILTINS[node.name], given), None
+
+    def get(self, node: tree.Builtin) -> Visit:
+        """The function get; where it takes anything, its second argument is not looked at."""
+        if len(node.arguments) != 2:
+            raise self.error(node, f"invalid number of arguments (expected 2, got {len(node.arguments)})")
+        base, index = node.arguments
+        if isinstance(base, tree.Name) and base.name == functions.ENVIRONMENT:
+            name = _literal_text(index)
+            return (ANY if name is None else self.names.get(name)), None
+        type_, _info = yield base
+        if is_any(type_):
+            return ANY, None
+        if not (is_list(type_) or is_map(type_)):
+            raise self.error(base, f"type {shown(type_)} does not support indexing")
+        given, _info = yield index
+        if given is None:
+            raise self.error(index, "cannot use nil as an index")
+        fits = is_integer(given) if is_list(type_) else assignable(given, type_.key)
+        if not fits and not is_any(given):
+            raise self.error(index, f"cannot use {given} to get an element from {type_}")
+        return type_.elem, None
+
+    # --- loops, lists and maps ------------------------------------------------------------------------------------
+
+    def loop(self, node: tree.Builtin) -> Visit:
+        collection, _info = yield node.arguments[0]
+        if not is_list(collection) and not is_any(collection):
+            reason = f"builtin {node.name} takes only array (got {shown(collection)})"
+            raise self.error(node.arguments[0], reason)
+        self.loops.append((collection, _COUNTERS.get(node.name, {})))
+        closure, _info = yield node.arguments[1]
+        self.loops.pop()
+        for initial in node.arguments[2:]:
+            _checked = yield initial
+        out = closure.out
+        if node.name not in _MAPPINGS and not is_bool(out) and not is_any(out):
+            raise self.error(node.arguments[1], f"predicate should return boolean (got {out})")
+        if node.name in _LOOP_TYPES:
+            return _LOOP_TYPES[node.name], None
+        if node.name == "map":
+            return gotypes.slice_of(out), None
+        if node.name == "reduce":
+            return out, None
+        elem = ANY if is_any(collection) else collection.elem
+        return (gotypes.slice_of(elem) if node.name == "filter" else elem), None
+
+    def closure(self, node: tree.Closure) -> Visit:
+        type_, _info = yield node.node
+        if type_ is None:
+            raise self.error(node.node, "closure cannot be nil")
+        return gotypes.function([ANY], type_), None
+
+    def list_of(self, node: tree.ListOf) -> Visit:
+        """A list; of which type all its elements are is remembered, for ``in``."""
+        before: MaybeType = None
+        alike = True
+        for place, each in enumerate(node.nodes):
+            type_, _info = yield each
+            if place and kind(type_) != kind(before):
+                alike = False
+            if place and type_ is None:
+                alike = False
+            before = type_
+        return ARRAY, (before if alike else None)
+
+    def map_of(self, node: tree.MapOf) -> Visit:
+        for each in node.nodes:
+            _checked = yield each
+        return OBJECT, None
+
+
+def _literal_text(node: Node) -> str | None:
+    if isinstance(node, tree.Literal) and isinstance(node.value, bytes):
+        return node.value.decode()
+    return None
+
+
+def _called(callee: Node) -> str:
+    """What a message calls a function."""
+    if isinstance(callee, tree.Name):
+        return callee.name
+    name = _literal_text(callee.index) if isinstance(callee, tree.Member) else None
+    return name or "function"
+
+
+def _operation(operator: str, left: MaybeType, right: MaybeType) -> MaybeType:
+    """The type of ``left operator right``, or None when they do not fit (checker.BinaryNode)."""
+
+    def either(*kinds: Any) -> bool:
+        """One may be anything, and the other is anything, too, or of these."""
+        if is_any(left) and is_any(right):
+            return True
+        other = right if is_any(left) else left if is_any(right) else None
+        return any(fits(other) for fits in kinds)
+
+    numbers = is_number(left) and is_number(right)
+    if operator in ("==", "!="):
+        return BOOL if comparable(left, right) else None
+    if operator in _LOGICAL:
+        return BOOL if (is_bool(left) and is_bool(right)) or either(is_bool) else None
+    if operator in _ORDER:
+        strings = is_string(left) and is_string(right)
+        return BOOL if numbers or strings or either(is_number, is_string) else None
+    if operator in _WORDS or operator == "matches":
+        return BOOL if (is_string(left) and is_string(right)) or either(is_string) else None
+    if operator == "..":
+        return gotypes.INTS if (is_integer(left) and is_integer(right)) or either(is_integer) else None
+    if operator == "%":
+        if is_integer(left) and is_integer(right):
+            return gotypes.combined(left, right)
+        return ANY if either(is_integer) else None
+    if operator in ("/", "**", "^"):
+        return FLOAT if numbers or either(is_number) else None
+    if numbers:
+        return gotypes.combined(left, right)
+    if operator == "+":
+        if is_string(left) and is_string(right):
+            return gotypes.STRING
+        return ANY if either(is_number, is_string) else None
+    return ANY if either(is_number) else None
+
+
+def with_floats(root: Node) -> Node:
+    """An argument with the int literals that Argo finds in it made floats: those under signs and ``+ - *``."""
+
+    def visit(node: Node) -> Any:
+        if isinstance(node, tree.Literal) and type(node.value) is int:
+            made = tree.Literal(node.at, float(node.value))
+            made.type = FLOAT
+            return made
+        if isinstance(node, tree.Unary) or (isinstance(node, tree.Binary) and node.operator in ("+", "-", "*")):
+            return children(node)
         return node
+
+    def children(node: Any) -> Visit:
+        for slot in node.CHILDREN:
+            setattr(node, slot, (yield getattr(node, slot)))
+        return node
+
+    new: Node = tree.walk(visit, root)
+    return new

@@ -24,6 +24,7 @@ from .expression import ExpressionError, lint
 from .golang import quote
 from .lexer import NUMBER, OPERATOR, tokenize
 from .metric import Metric, TemplateError, read_metric
+from .window import read_range
 
 RE2_IMPORT_ERROR: str | None = None
 try:
@@ -154,7 +155,7 @@ class _Sources:
         value_from = shapes.mapping(source.get("valueFrom"), f"args.{name}.valueFrom")
         value = source.get("value")
         # A Secret goes before a value that stands beside it.
-        if value is not None and "secretKeyRef" not in value_from:
+        if value is not None and value_from.get("secretKeyRef") is None:
             return _arg_text(name, value)
         readers = {"podTemplateHashValue": self._hash, "fieldRef": self._field, "secretKeyRef": self._secret}
         for kind, read in readers.items():
@@ -266,7 +267,15 @@ def _measurable(metric: Metric, data: Mapping[str, Any], path: str, endless: boo
     if metric.effective_count is None and not endless:
         raise TemplateError(f"{where} runs indefinitely: give it a count")
     provider = shapes.mapping(data.get("provider"), f"{path}.provider")
-    return dataclasses.replace(metric, query=_query(where, provider, f"{path}.provider"))
+    prometheus = _prometheus(where, provider, f"{path}.provider")
+    query = prometheus.get("query")
+    if not isinstance(query, str) or not query.strip():
+        raise TemplateError(f"{where}: provider.prometheus.query is empty")
+    if prometheus.get("rangeQuery") is None:
+        return dataclasses.replace(metric, query=query)
+    return dataclasses.replace(
+        metric, query=query, range=read_range(prometheus["rangeQuery"], f"{where}: provider.prometheus.rangeQuery")
+    )
 
 
 def _refuse_conditions(metric: Metric, where: str) -> None:
@@ -305,20 +314,14 @@ def _refuse_limits(metric: Metric, data: Mapping[str, Any], where: str) -> None:
             raise TemplateError(f"{where}: {field} must not be negative")
 
 
-def _query(where: str, provider: Mapping[str, Any], path: str) -> str:
+def _prometheus(where: str, provider: Mapping[str, Any], path: str) -> Mapping[str, Any]:
     given = [name for name in _PROVIDERS if provider.get(name) is not None]
     given.extend(f"plugin {name}" for name in shapes.mapping(provider.get("plugin"), f"{path}.plugin"))
     if len(given) != 1:
         raise TemplateError(f"{where}: {'multiple providers' if given else 'no provider'} specified")
     if given[0] != "prometheus":
         raise TemplateError(f"{where}: provider {given[0]} is not supported, only prometheus is")
-    prometheus = shapes.mapping(provider["prometheus"], f"{path}.prometheus", " with query")
-    if prometheus.get("rangeQuery"):
-        raise TemplateError(f"{where}: rangeQuery is not supported, only instant queries are")
-    query = prometheus.get("query")
-    if not isinstance(query, str) or not query.strip():
-        raise TemplateError(f"{where}: provider.prometheus.query is empty")
-    return query
+    return shapes.mapping(provider["prometheus"], f"{path}.prometheus", " with query")
 
 
 def dry_run_patterns(spec: Mapping[str, Any], supplied: Sequence[str] = ()) -> list[str]:

@@ -434,7 +434,8 @@ class Follower:
         change, view = self.change, self.view
         if change is None or view is None or change.outcome in (PROMOTED, SUPERSEDED):
             return []
-        sides = [f"{name} {self._ready(of)}" for name, of in (("canary", change.hash), ("stable", view.stable)) if of]
+        canary = "" if change.hash == view.stable else change.hash
+        sides = [f"{name} {self._ready(of)}" for name, of in (("canary", canary), ("stable", view.stable)) if of]
         line = ", ".join(sides) if self._kinds["ReplicaSet"] else ""
         if not line or line == self._pods_line:
             return []

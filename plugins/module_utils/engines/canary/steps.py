@@ -142,16 +142,6 @@ def plan(
     return planned
 
 
-def refuse_falling(steps: Sequence[Step]) -> None:
-    """Argo Rollouts takes a weight that goes down; a release that does so by itself is a mistake. Raises StepError."""
-    before = 0
-    for step in steps:
-        if step.weight < before:
-            where = f"spec.strategy.canary.steps[{step.index}]"
-            raise StepError(f"{where}: setWeight goes down from {before} to {step.weight}")
-        before = step.weight
-
-
 def after_verdict(phase: str) -> str:
     """What a finished analysis means for the canary: ``promote``, or ``abort`` for anything but Successful.
 

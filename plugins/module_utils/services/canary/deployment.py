@@ -22,10 +22,13 @@ from ...adapters.kube.kinds import (
     POD,
     POD_DISRUPTION_BUDGET,
     REPLICA_SET,
+    ROLLOUT,
     SERVICE,
 )
 from ...adapters.kube.session import Conflict, KubeError, NotFound, Session
 from ...adapters.kube.watcher import Observation, Subscription
+from ...engines.analysis.findings import Finding
+from ...engines.analysis.lint import DEFAULT_SCRAPE_INTERVAL
 from ...engines.analysis.metric import format_value
 from ...engines.canary import machine
 from ...engines.canary.follow import (
@@ -68,12 +71,13 @@ from ...engines.canary.pair import (
     scale_of,
 )
 from ...engines.canary.replicas import DEFAULT_FENCEPOST, ReplicaError
-from ...engines.canary.steps import ANALYSIS, FOLLOWED_ONLY, PAUSE, Planned, StepError, plan, read_steps, refuse_falling
+from ...engines.canary.steps import ANALYSIS, FOLLOWED_ONLY, PAUSE, Planned, StepError, plan, read_steps
 from ...engines.netpol.prediction import selects
 from ...engines.workloads.problems import Problem
 from ...errors import AirgapError
 from ...times import Clock, rfc3339
 from ..analysis import Check, GateSpec
+from ..lint import lint_release, refuse_errors
 from .driver import THE_APPS_OWN, Deleted, Expected, NotOurs, Situation, Strategy, Verification
 from .seen import digests_of, is_ready, measurement_rows, sends_to, step_rows, version_of
 from .stepped import SteppedGate, load_analysis
@@ -99,6 +103,7 @@ class DeploymentDriver:
         container: str | None = None,
         service: str | None = None,
         failures_in_a_row: int = 0,
+        scrape_interval: float = DEFAULT_SCRAPE_INTERVAL,
         strategy: Strategy = THE_APPS_OWN,
     ) -> None:
         self._session = session
@@ -110,6 +115,7 @@ class DeploymentDriver:
         self._container = container
         self._service = service
         self._failures_in_a_row = failures_in_a_row
+        self._scrape_interval = scrape_interval
         self._stable: dict[str, Any] = {}
         self._canary: dict[str, Any] | None = None
         self._memory: Memory | None = None
@@ -233,7 +239,7 @@ class DeploymentDriver:
 
     # -- what is refused, and what is said -----------------------------------------------------------------------
 
-    def lint(self, situation: Situation) -> Sequence[str]:
+    def lint(self, situation: Situation) -> Sequence[Finding | str]:
         """See `Driver`."""
         self._refuse_owners()
         self._refuse_state()
@@ -241,15 +247,21 @@ class DeploymentDriver:
         if not steps:
             raise AirgapError(f"{self._title}: a Deployment has no steps of its own. Give them with 'steps'.")
         self._plan()
-        try:
-            refuse_falling(steps)
-        except StepError as error:
-            raise AirgapError(f"{self._title}: {_ours(error)}.") from error
         for step in steps:
             if step.kind in FOLLOWED_ONLY:
                 raise AirgapError(f"{self._title}: steps[{step.index}]: {step.kind} needs the controller of a Rollout.")
+        findings = self._lint_strategy()
         self._lint_analyses(situation)
-        return [*self._lint_probe(situation), *self._lint_service(), *self._lint_budgets()]
+        return [*findings, *self._lint_probe(situation), *self._lint_service(), *self._lint_budgets()]
+
+    def _lint_strategy(self) -> list[Finding]:
+        """Steps and templates, as those of a Rollout."""
+        steps, background = self._raw()
+        canary = {"steps": list(steps), **({ANALYSIS: background} if background else {})}
+        rollout = {"kind": ROLLOUT.kind, "spec": {"strategy": {"canary": canary}}}
+        findings = lint_release(self._session, self._namespace, rollout, self._title, self._scrape_interval)
+        refuse_errors(findings)
+        return findings
 
     def _refuse_owners(self) -> None:
         meta = self._stable["metadata"]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ...adapters.kube.watcher import Observation, Subscription
+from ...engines.analysis.findings import Finding
 from ...engines.canary.follow import Entry, State
 from ...engines.canary.steps import Planned
 from ...engines.workloads.problems import Problem
@@ -105,10 +106,10 @@ class Driver(Protocol):
     def inspect(self) -> Situation:
         """Read the app; refuse what is no app for a canary. Writes nothing."""
 
-    def lint(self, situation: Situation) -> Sequence[str]:
+    def lint(self, situation: Situation) -> Sequence[Finding | str]:
         """Refuse what could not be released as it is now, analyses included, before anything is changed.
 
-        Returns what somebody should know who releases it all the same, in sentences.
+        Returns what somebody should know who releases it all the same: findings, or sentences.
         """
 
     def subscriptions(self) -> list[Subscription]:

@@ -16,16 +16,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, NamedTuple, Protocol
+from typing import Any, Callable, NamedTuple
 
 from ...adapters.kube.errors import Forbidden, KubeError, Unreachable
 from ...adapters.kube.watcher import Observation, Subscription
+from ...engines.analysis.findings import Finding
 from ...engines.analysis.metric import format_value
 from ...engines.canary.follow import ABORTED, SUPERSEDED, Entry, State
 from ...engines.canary.steps import after_verdict
 from ...errors import AirgapError
 from ...times import Clock, rfc3339
 from ..analysis import Check, GateResult, GateSpec, run_gate
+from ..live import Output, Watching
 from ..release_record import FAILED, PROMOTED, ROLLED_BACK, LeaseLost, Record
 from .driver import Deleted, Driver, Expected, NotOurs, Situation, Verification
 
@@ -51,29 +53,6 @@ _INCONCLUSIVE = "Inconclusive"
 _ERRORS = (AirgapError, AttributeError, LookupError, TypeError, ValueError)
 
 
-class Output(Protocol):
-    """Where progress goes, and who says when nobody listens any more."""
-
-    def line(self, text: str) -> None:
-        """Print one line."""
-
-    def check(self) -> None:
-        """Raise when this run has to stop without touching anything more."""
-
-
-class Watching(Protocol):
-    """A `Watcher`."""
-
-    def start(self) -> None:
-        """Begin with all existing objects."""
-
-    def stop(self) -> None:
-        """End."""
-
-    def next(self, timeout: float) -> Observation | None:
-        """The next observation, or None after ``timeout`` seconds."""
-
-
 @dataclass(frozen=True)
 class Options:
     """What the user asked for. Durations in seconds."""
@@ -90,6 +69,8 @@ class OwnGate(NamedTuple):
 
     load: Callable[[Mapping[str, str]], GateSpec]
     query: Callable[[str], Any]
+    lint: Callable[[], Sequence[Finding]] = tuple
+    """Refuses what is an error in it; returns what is only odd."""
 
 
 class _Verdict(NamedTuple):
@@ -127,6 +108,7 @@ class Release:
         self._options = options
         self._gate = gate
         self._record = record
+        self._lint: list[dict[str, Any]] = []
         self._started = clock.time()
         self._began = self._tried = clock.monotonic()
         self._renewed, self._renewed_at = self._began, self._started
@@ -163,7 +145,8 @@ class Release:
             for planned in situation.planned
         ]
         changed = bool(self._options.image) and situation.image != self._options.image
-        return {"changed": changed, "driver": self._driver.name, "planned": steps, "image": self._image(situation)}
+        image = self._image(situation)
+        return {"changed": changed, "driver": self._driver.name, "planned": steps, "image": image, "lint": self._lint}
 
     def run(self) -> dict[str, Any]:
         """Do it. Returns what the action returns; raises AirgapError for what was refused before anything began."""
@@ -247,11 +230,18 @@ class Release:
                 f"{self._options.image} cannot be set here. Change the image in Git, and release what comes of it."
             )
         for warning in self._driver.lint(situation):
-            self._say(f"warning: {warning}")
+            self._warn(warning)
         if self._gate is not None:
+            for warning in self._gate.lint():
+                self._warn(warning)
             latest, stable = situation.hash or "latest", situation.stable_hash or "stable"
             self._gate.load({"Latest": latest, "Stable": stable})
         return situation
+
+    def _warn(self, warning: Finding | str) -> None:
+        self._say(f"warning: {warning}")
+        if isinstance(warning, Finding):
+            self._lint.append(warning.as_dict())
 
     def _inspect(self) -> Situation:
         end = self._clock.monotonic() + _OBSERVE_SECONDS
@@ -712,6 +702,7 @@ class Release:
             "changed": False,
             "outcome": outcome,
             "reason": reason,
+            "lint": self._lint,
             **self._seen(situation),
             "verified": verification.as_dict(),
             "advice": self._advice,

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ...adapters.kube.kinds import (
@@ -20,14 +20,16 @@ from ...adapters.kube.kinds import (
 )
 from ...adapters.kube.session import Conflict, Invalid, KubeError, NotFound, Session
 from ...adapters.kube.watcher import Observation, Subscription
+from ...engines.analysis.findings import Finding
+from ...engines.analysis.lint import DEFAULT_SCRAPE_INTERVAL
 from ...engines.canary.follow import PAUSE_STEP, SUPERSEDED, Change, Entry, Follower, State
 from ...engines.canary.objects import HASH_LABEL, TRACKING_ANNOTATION, RolloutView, read_rollout
 from ...engines.canary.replicas import DEFAULT_FENCEPOST, ReplicaError
-from ...engines.canary.steps import Planned, StepError, plan, read_steps, refuse_falling
+from ...engines.canary.steps import Planned, StepError, plan, read_steps
 from ...engines.workloads.problems import Problem
 from ...errors import AirgapError
+from ..lint import lint_release, refuse_errors
 from .driver import THE_APPS_OWN, Deleted, Expected, NotOurs, Situation, Strategy, Verification
-from .lint import lint_analysis
 from .seen import digests_of, is_ready, measurement_rows, sends_to, step_rows, version_of
 
 _ATTEMPTS = 5
@@ -50,9 +52,11 @@ class RolloutDriver:
         container: str | None = None,
         service: str | None = None,
         failures_in_a_row: int = 0,
+        scrape_interval: float = DEFAULT_SCRAPE_INTERVAL,
         strategy: Strategy = THE_APPS_OWN,
     ) -> None:
         self._session = session
+        self._scrape_interval = scrape_interval
         self._strategy = strategy
         self._namespace = namespace
         self._name = name
@@ -139,15 +143,17 @@ class RolloutDriver:
                     return str(each.get("image", ""))
         raise AirgapError(f"{self._title}: the ReplicaSet of its stable hash {view.stable} is gone: no way back.")
 
-    def lint(self, situation: Situation) -> Sequence[str]:
+    def lint(self, situation: Situation) -> list[Finding]:
         """See `Driver`. Every template of inline and background analyses is read and checked."""
         if self._rollout["spec"].get("paused"):
             raise AirgapError(f"{self._title} was paused by hand. Set spec.paused to false first.")
-        steps = [step for step, _counts in self._plan(self._rollout)]
-        try:
-            refuse_falling(steps)
-        except StepError as error:
-            raise AirgapError(f"{self._title}: {error}.") from error
+        self._refuse_another_strategy()
+        findings = lint_release(self._session, self._namespace, self._rollout, self._title, self._scrape_interval)
+        refuse_errors(findings)
+        self._plan(self._rollout)
+        return findings
+
+    def _refuse_another_strategy(self) -> None:
         canary = self._rollout["spec"]["strategy"]["canary"] or {}
         for key in ("steps", "analysis"):
             wanted = getattr(self._strategy, key)
@@ -156,20 +162,6 @@ class RolloutDriver:
                     f"{self._title} has other {key} than were asked for, and the controller runs its own. Write them "
                     f"into spec.strategy.canary.{key}, or ask for none."
                 )
-        analyses = [step["analysis"] for step in canary.get("steps") or () if step.get("analysis") is not None]
-        if canary.get("analysis") is not None:
-            analyses.append(canary["analysis"])
-        hashes = {"Latest": situation.hash or "latest", "Stable": situation.stable_hash or "stable"}
-        for analysis in analyses:
-            if not analysis.get("templates"):
-                raise AirgapError(f"{self._title} has an analysis without templates; its run would be an error.")
-            try:
-                lint_analysis(self._session, self._namespace, analysis, hashes)
-            except KubeError:
-                raise
-            except AirgapError as error:
-                raise AirgapError(f"{self._title}: {error.message}", **error.details) from error
-        return ()
 
     # -- following -----------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters import prometheus
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.errors import KubeError, NotFound, Unreachable
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.prometheus import PrometheusError, connect
+from ansible_collections.lumen.airgap.plugins.module_utils.engines.analysis.window import Window
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
 from ansible_collections.lumen.airgap.plugins.module_utils.options import PROMETHEUS_OPTIONS
 from ansible_collections.lumen.airgap.tests.unit.fakes.kube import FakeSession
@@ -112,6 +113,13 @@ def test_no_usable_answer(body: bytes | BaseException, reason: str, text: str) -
         server.query("up")
     assert caught.value.reason == reason
     assert "monitoring/prom:9090" in caught.value.message or reason == "malformed"
+
+
+def test_a_range() -> None:
+    server, asked = through_proxy(answer("matrix", [{"values": [[1, "1"], [2, "2"]]}]))
+    assert server.query("up", Window(1767225600.25, 1767225900, 30)) == [1.0, 2.0]
+    limits = {"start": "1767225600.250", "end": "1767225900.000", "step": "30.000"}
+    assert asked == [("monitoring", "prom", 9090, "/api/v1/query_range", {"query": "up", **limits})]
 
 
 def test_warnings_are_kept_once() -> None:

@@ -143,9 +143,9 @@ def test_a_secret_is_read_and_never_repeated() -> None:
     lines: list[str] = []
     result = run_gate(spec, Prometheus(odd).query, clock, lambda check: lines.append(str(check)))
     assert result.phase == "Error"
-    told = [*lines, str(result), spec.outline, str(ask_once(spec, Prometheus([1.0]).query))]
+    told = [*lines, str(result), spec.outline, str(ask_once(spec, Prometheus([1.0]).query, EPOCH))]
     with pytest.raises(PrometheusError, match=r"parse error near \*{5} or") as caught:
-        ask_once(spec, Prometheus(odd).query)
+        ask_once(spec, Prometheus(odd).query, EPOCH)
     told.append(caught.value.message)
     assert not [text for text in told if "hunter2" in text]
 
@@ -514,12 +514,12 @@ def test_an_exception_that_nobody_expects_is_an_error_of_the_measurement() -> No
 def test_ask_once() -> None:
     spec = load(metrics=[metric(), metric("other")])
     prometheus = Prometheus([0.5], 1.0)
-    assert ask_once(spec, prometheus.query) == [
+    assert ask_once(spec, prometheus.query, EPOCH) == [
         {"metric": "success-rate", "query": "rate(success-rate)", "value": "[0.5]"},
         {"metric": "other", "query": "rate(other)", "value": "1"},
     ]
     with pytest.raises(PrometheusError):
-        ask_once(spec, Prometheus(PrometheusError("down", "unreachable")).query)
+        ask_once(spec, Prometheus(PrometheusError("down", "unreachable")).query, EPOCH)
 
 
 def test_three_in_a_row_end_it_at_the_third() -> None:
@@ -563,7 +563,7 @@ def test_a_companion_query_that_fails_is_an_error() -> None:
 
 
 def test_check_mode_asks_the_companion_query_too() -> None:
-    asked = ask_once(load(metrics=[metric(min_samples=LEAST)]), Prometheus([0.5], [7.0]).query)
+    asked = ask_once(load(metrics=[metric(min_samples=LEAST)]), Prometheus([0.5], [7.0]).query, EPOCH)
     assert asked[1] == {"metric": "success-rate min_samples", "query": LEAST["query"], "value": "[7]"}
 
 
@@ -603,3 +603,19 @@ def test_whoever_stops_the_gate_does_not_wait_for_a_query_that_hangs() -> None:
         assert not released.is_set()
     finally:
         released.set()
+
+
+def test_a_range_query_looks_back_from_now() -> None:
+    asked: list[Any] = []
+
+    def query(expression: str, window: Any = None) -> list[float]:
+        asked.append((expression, window))
+        return [0.99, 0.98]
+
+    window = {"start": "now() - duration('{{args.back}}')", "end": "now()", "step": "30s"}
+    provider = {"prometheus": {"query": "up", "rangeQuery": window}}
+    one = metric(count=2, failureLimit=0, successCondition="all(result, {# > 0.9})", provider=provider)
+    spec = load(metrics=[one], args={"back": "5m"})
+    assert run_gate(spec, query, FakeClock(), lambda _check: None).phase == "Successful"
+    assert asked == [("up", (EPOCH - 300, EPOCH, 30)), ("up", (EPOCH - 240, EPOCH + 60, 30))]
+    assert ask_once(spec, query, EPOCH)[0]["value"] == "[0.99,0.98]"

@@ -199,6 +199,7 @@ def test_written_or_not_before_the_api_server_went_away() -> None:
 
 def test_not_written_before_the_api_server_went_away() -> None:
     here = Site(FakeSession(scripted(NAME)), FakeClock())
+    here.session.fail_next("get", Unreachable("no answer"), times=2)
     here.session.fail_next("patch", Unreachable("no answer"), times=3)
     assert here.act("promote")[0].changed is True
     assert here.session.get(ROLLOUT, NAME, NAMESPACE)["status"].get("pauseConditions") is None
@@ -355,6 +356,52 @@ def test_deleted_meanwhile() -> None:
         site(lab).wait("Healthy")
 
 
+def test_an_api_server_that_is_away_for_a_minute() -> None:
+    lab = Lab()
+    bump(lab)
+    here = site(lab)
+    watchers: list[FakeWatcher] = []
+
+    class Away(FakeWatcher):
+        """Silent from the 3rd to the 63rd second; what happened meanwhile comes afterwards."""
+
+        def next(self, timeout: float) -> Any:
+            if 3 <= lab.clock.monotonic() < 63:
+                lab.clock.sleep(timeout)
+                return None
+            return super().next(timeout)
+
+    def watch(wanted: Sequence[Subscription]) -> FakeWatcher:
+        watchers.append(Away(lab.session, wanted, lab.clock))
+        watchers[0].say("LOST", "no answer")
+        lab.after(64, lambda: watchers[0].say("BACK", "answers again"))
+        return watchers[0]
+
+    here.rollouts.wait(Wanted(frozenset({"promoted"})), 300.0, watch)
+    assert lab.clock.monotonic() >= 63
+    assert here.out.lines[0] == "the API server does not answer: no answer"
+    assert sum("check" in line for line in here.out.lines) == 6
+    assert here.out.lines[-1] == "is Healthy"
+
+
+def test_what_the_watch_has_missed_is_looked_at_before_the_deadline_speaks() -> None:
+    lab = Lab()
+    bump(lab)
+    here = site(lab)
+
+    class Deaf(FakeWatcher):
+        """Hangs after the first objects."""
+
+        def next(self, timeout: float) -> Any:
+            if lab.clock.monotonic() > 1:
+                lab.clock.sleep(timeout)
+                return None
+            return super().next(timeout)
+
+    here.rollouts.wait(Wanted(frozenset({"promoted"})), 60.0, lambda wanted: Deaf(lab.session, wanted, lab.clock))
+    assert lab.clock.monotonic() == pytest.approx(60, abs=2)
+
+
 def test_nobody_listens_any_more() -> None:
     lab = Lab(PAUSES)
     bump(lab)
@@ -418,6 +465,23 @@ def test_fifty_over_one_shared_watch_without_losing_an_event() -> None:
         ]
         assert [line for line in mine if "check" in line] == [f"  check {n}/3 m 1 ✔" for n in (1, 2, 3)]
         assert mine[-2:] == ["promoted: new is stable", "is Healthy"]
+
+
+def test_all_that_the_watch_has_missed_is_looked_at() -> None:
+    here, names = fleet(4)
+
+    class Deaf(FakeWatcher):
+        """Delivers nothing."""
+
+        def next(self, timeout: float) -> Any:
+            here.clock.sleep(timeout)
+
+    for name in names:
+        here.clock.at(3, partial(healthy, here, name))
+    here.rollouts.wait(Wanted(frozenset({"promoted"})), 20.0, lambda wanted: Deaf(here.session, wanted, here.clock))
+    assert [line for line in here.out.lines if line.endswith("is Healthy")] == [
+        f"[{name}] is Healthy" for name in names
+    ]
 
 
 def test_one_of_many_is_late() -> None:

@@ -307,6 +307,7 @@ def test_service_proxy() -> None:
         (status(503, "ServiceUnavailable", "no endpoints available"), KubeError, ""),
         (Response(404, b"404 page not found"), KubeError, "404 page not found"),
         (Response(400, b'{"error":"parse error"}'), KubeError, '{"error":"parse error"}'),
+        (Response(302, b"Found"), KubeError, "Found"),
         (TransportFailure("timed out"), Unreachable, ""),
     ],
 )  # fmt: skip

@@ -149,6 +149,7 @@ def test_no_metrics_and_duplicates() -> None:
     [
         ({"successCondition": "result[0] >"}, r"metric 'm': successCondition 'result\[0\] >': unexpected token EOF"),
         ({"failureCondition": "result[0]"}, "failureCondition .*expected bool, but got float64"),
+        ({"successCondition": "result > 1 && now() != nil"}, "now is not supported"),
         ({"interval": "1m"}, "runs indefinitely"),
         ({"successCondition": "result[0] / 0 > 1"}, "division by zero"),
         ({"failureCondition": "len(result) % 0.0 == 1"}, r"'len\(result\) % 0.0 == 1'"),
@@ -169,7 +170,10 @@ def test_no_metrics_and_duplicates() -> None:
         ({"provider": {"plugin": {"a/b": {}}}}, "provider plugin a/b is not supported"),
         ({"provider": {"web": {}, "prometheus": {"query": "up"}}}, "multiple providers"),
         ({"provider": {"prometheus": {"query": " "}}}, "query is empty"),
-        ({"provider": {"prometheus": {"query": "up", "rangeQuery": {"start": "now()"}}}}, "rangeQuery"),
+        (
+            {"provider": {"prometheus": {"query": "up", "rangeQuery": {"start": "now()"}}}},
+            "rangeQuery.end must be a string",
+        ),
     ],
 )
 def test_refused_before_anything_is_measured(fields: dict[str, Any], reason: str) -> None:

@@ -274,8 +274,9 @@ def no_answer() -> list[float]:
 
 
 def story(result: dict[str, Any]) -> list[str]:
-    """Without counts of pods on their way, which depend on how fast a controller looks, and without Services."""
-    told = [entry["text"] for entry in result["timeline"] if not entry["text"].startswith("pods ready")]
+    """Without counts of pods on their way, which depend on how fast a controller looks, Services and warnings."""
+    others = ("pods ready", "warning: ")
+    told = [entry["text"] for entry in result["timeline"] if not entry["text"].startswith(others)]
     told = [re.sub(r" due to .*| behind .*", "", text) for text in told]
     return [text for text in told if "image \N{RIGHTWARDS ARROW}" not in text]
 

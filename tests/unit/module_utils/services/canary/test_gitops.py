@@ -293,10 +293,10 @@ def test_a_gate_that_was_inconclusive_is_not_run_again_by_who_takes_up() -> None
 @pytest.mark.parametrize(
     ("steps", "said"),
     [
-        ([{"setWeight": 80}, {"setWeight": 20}], r"steps\[1\]: setWeight goes down from 80 to 20"),
-        ([{"setWeight": 120}], r"steps\[0\]: setWeight is 120; it must be a whole number from 0 to 100"),
-        ([{"setWeight": 20}, {"analysis": {"templates": []}}], "has an analysis without templates"),
-        ([{"setWeight": 20}, {"analysis": {}}], "has an analysis without templates"),
+        ([{"setWeight": 80}, {"setWeight": 20}], r"steps\[1\].setWeight: setWeight goes down from 80 to 20"),
+        ([{"setWeight": 120}], r"steps\[0\].setWeight: setWeight is 120; it must be a whole number from 0 to 100"),
+        ([{"setWeight": 20}, {"analysis": {"templates": []}}], "an analysis without templates measures nothing"),
+        ([{"setWeight": 20}, {"analysis": {}}], "an analysis without templates measures nothing"),
     ],
 )
 def test_steps_that_cannot_be_released_with(steps: list[dict[str, Any]], said: str) -> None:
