@@ -130,3 +130,7 @@ def test_each_app_is_its_own(demo: ModuleType, driver: str) -> None:
     assert variables["airgap_app_namespace"] == variables["airgap_app_image_repository"] == app.name
     assert variables["airgap_app_repository"] == f"/srv/git/{app.name}.git"
     assert variables.get("driver", "rollout") == driver
+    inventory = yaml.safe_load((SOURCE.parents[1] / "inventories/lab/group_vars/clusters.yml").read_text("utf-8"))
+    assert app.name in inventory["network_policies_scraped_namespaces"]
+    prometheus = (SOURCE.parent / "manifests" / "prometheus" / "02-config.yaml").read_text(encoding="utf-8")
+    assert f"lumen-api-pods.{app.name}.svc.cluster.local." in prometheus

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The step machine of a canary without a controller: one decision at a time, over any faults."""
+"""The steps of a canary executed, over random faults, and that they end within their limits."""
 
 from __future__ import annotations
 

@@ -359,7 +359,7 @@ def test_refusals_touch_nothing(parts: dict[str, Any], message: str) -> None:
         ([], "Give them with 'steps'"),
         ([{"setWeight": 101}], "steps[0]: setWeight is 101; it must be a whole number from 0 to 100"),
         ([{"setWeight": 50}, {"setWeight": 20}], "steps[1].setWeight: setWeight goes down from 50 to 20"),
-        ([{"setWeight": 20}, {"analysis": {}}], "steps[1].analysis.templates: an analysis without templates measures nothing"),
+        ([{"setWeight": 20}, {"analysis": {}}], "steps[1].analysis.templates: an analysis without templates"),
         ([{"analysis": {"templates": [{"templateName": "nobody"}]}}], "nobody does not exist"),
         ([{"experiment": {}}], "experiment needs the controller of a Rollout"),
         ([{"setHeaderRoute": {}}], "needs a traffic router"),
