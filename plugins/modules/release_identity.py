@@ -105,7 +105,7 @@ options:
       - Of a Rollout, that is tag and digest of its containers' images. Of an Application, nothing but metadata and
         status. Of a Deployment, its replicas, and tag and digest of its containers' images. Of none, owners and
         finalizers.
-      - A canary Deployment that it makes has to have the pods of the Deployment O(app), but for tag and digest.
+      - Of new Deployments, it may make C(APP-canary) alone, owned by the Deployment O(app). Its pods are not held.
       - Needs Kubernetes 1.30 or later.
     type: bool
     default: true

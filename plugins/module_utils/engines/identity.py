@@ -177,16 +177,16 @@ def objects(wanted: Wanted) -> list[dict[str, Any]]:
     return made + (_guard(wanted) if wanted.guard else [])
 
 
-def _same_but(path: str, *free: str, old: str = "") -> str:
-    """CEL: every field below ``path`` but some is as before (or as in ``old``)."""
-    new, old = f"object.{path}", old or f"oldObject.{path}"
+def _same_but(path: str, *free: str) -> str:
+    """CEL: every field below ``path`` but some is as before."""
+    new, old = f"object.{path}", f"oldObject.{path}"
     other = " && ".join(f"k != '{name}'" for name in free)
     return f"{new}.all(k, !({other}) || (k in {old} && {new}[k] == {old}[k])) && {old}.all(k, !({other}) || k in {new})"
 
 
-def _same(path: str, old: str = "") -> str:
-    """CEL: ``path`` is as before (or as in ``old``), absence included."""
-    new, old = f"object.{path}", old or f"oldObject.{path}"
+def _same(path: str) -> str:
+    """CEL: ``path`` is as before, absence included."""
+    new, old = f"object.{path}", f"oldObject.{path}"
     return f"has({new}) == has({old}) && (!has({new}) || {new} == {old})"
 
 
@@ -207,7 +207,7 @@ def _guard(wanted: Wanted) -> list[dict[str, Any]]:
     if "deployment" in wanted.drivers:
         apps = {"apiGroups": ["apps"], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"]}
         resources = {**apps, "resources": ["deployments"]}
-        made += _policy(wanted, ".deployments", resources, _deployment_rules(wanted), params=wanted.app)
+        made += _policy(wanted, ".deployments", resources, _deployment_rules(wanted))
     return made
 
 
@@ -244,7 +244,8 @@ def _kept() -> list[tuple[str, str]]:
 
 
 def _deployment_rules(wanted: Wanted) -> list[tuple[str, str]]:
-    """The app's own Deployment is the measure of what its canary may be: the policy takes it as its parameter."""
+    # A policy can compare a new Deployment with the app's, as its parameter. But an API server whose last policy with
+    # parameters of a built-in kind was removed follows that kind no more until it is started again, and refuses all.
     template, containers = "spec.template", "spec.template.spec.containers"
     fields = "of a Deployment, releases change replicas and images alone"
     tag = "of a container, releases change the image alone, and no more of it than tag and digest"
@@ -255,20 +256,14 @@ def _deployment_rules(wanted: Wanted) -> list[tuple[str, str]]:
         (_images(f"object.{containers}", f"oldObject.{containers}"), tag),
         *_kept(),
     ]
-    like = f"the canary has the pods of {wanted.app} but for tag and digest of their images"
     mark = f"'{CANARY_LABEL}' in object.spec.selector.matchLabels"
     owner = "object.metadata.ownerReferences"
-    labels, own = f"object.{template}.metadata.labels", f"params.{template}.metadata.labels"
     made = [
         (f"object.metadata.name == '{wanted.canary}'", f"of Deployments, releases make {wanted.canary} alone"),
         (f"has(object.spec.selector.matchLabels) && {mark}", "the canary selects no pods but its own"),
-        (_same_but(f"{template}.spec", "containers", old=f"params.{template}.spec"), like),
-        (_images(f"object.{containers}", f"params.{containers}"), like),
-        (f"{labels}.all(k, k == '{CANARY_LABEL}' || (k in {own} && {labels}[k] == {own}[k]))", like),
-        (_same(f"{template}.metadata.annotations", f"params.{template}.metadata.annotations"), like),
         (
-            f"has({owner}) && {owner}.size() == 1 && {owner}[0].uid == params.metadata.uid"
-            " && !has(object.metadata.finalizers)",
+            f"has({owner}) && {owner}.size() == 1 && {owner}[0].kind == 'Deployment'"
+            f" && {owner}[0].name == '{wanted.app}' && !has(object.metadata.finalizers)",
             f"the canary belongs to {wanted.app}, and goes with it",
         ),
     ]
@@ -279,18 +274,16 @@ def _deployment_rules(wanted: Wanted) -> list[tuple[str, str]]:
 
 
 def _policy(
-    wanted: Wanted, suffix: str, resources: Mapping[str, Any], rules: Sequence[tuple[str, str]], params: str = ""
+    wanted: Wanted, suffix: str, resources: Mapping[str, Any], rules: Sequence[tuple[str, str]]
 ) -> list[dict[str, Any]]:
-    """A policy and its binding. ``params``: name of the Deployment that the rules compare with."""
+    """A policy and its binding."""
     api_version, name = "admissionregistration.k8s.io/v1", wanted.owner + suffix
-    measure = {"name": params, "namespace": wanted.namespace, "parameterNotFoundAction": "Deny"}
     policy = {
         "apiVersion": api_version,
         "kind": "ValidatingAdmissionPolicy",
         "metadata": _metadata(wanted, name, ""),
         "spec": {
             "failurePolicy": "Fail",
-            **({"paramKind": {"apiVersion": "apps/v1", "kind": "Deployment"}} if params else {}),
             "matchConstraints": {"resourceRules": [dict(resources)]},
             "matchConditions": [{"name": "identity", "expression": f"request.userInfo.username == '{wanted.user}'"}],
             "validations": [{"expression": rule, "message": message} for rule, message in rules],
@@ -300,7 +293,7 @@ def _policy(
         "apiVersion": api_version,
         "kind": "ValidatingAdmissionPolicyBinding",
         "metadata": _metadata(wanted, name, ""),
-        "spec": {"policyName": name, **({"paramRef": measure} if params else {}), "validationActions": ["Deny"]},
+        "spec": {"policyName": name, "validationActions": ["Deny"]},
     }
     return [policy, binding]
 

@@ -61,10 +61,9 @@ def test_a_deployment_needs_its_own_rights_and_no_rollout() -> None:
     assert all(rule in both for rule in [*plain, *rules()])
 
 
-def test_a_deployment_is_guarded_by_a_policy_of_its_own_that_takes_it_as_its_measure() -> None:
+def test_a_deployment_is_guarded_by_a_policy_of_its_own() -> None:
     made = {each["metadata"]["name"]: each for each in objects(replace(WANTED, drivers=("deployment",)))}
-    binding = made["airgap-release.lumen.deployments"]["spec"]
-    assert binding["paramRef"] == {"name": "api", "namespace": "lumen", "parameterNotFoundAction": "Deny"}
+    assert made["airgap-release.lumen.deployments"]["spec"]["validationActions"] == ["Deny"]
     unguarded = objects(replace(WANTED, drivers=("deployment",), guard=False))
     assert not [each for each in unguarded if each["kind"].startswith("ValidatingAdmission")]
 
