@@ -319,6 +319,21 @@ lint:
       metric: success-rate
       reason: "no initialDelay with a window of 120 s: the first measurements look at the time before the canary"
       corrected: "initialDelay: 2m"
+conditions:
+  description: The C(successCondition) of each metric that was measured.
+  returned: when something was followed
+  type: dict
+  sample:
+    success-rate: len(result) > 0 && !isNaN(result[0]) && result[0] >= 0.95
+pods:
+  description: How many pods were ready, whenever that changed.
+  returned: when something was followed
+  type: list
+  elements: dict
+  sample:
+    - at: "2026-01-01T00:00:03Z"
+      canary: 1
+      stable: 3
 timeline:
   description: What was printed.
   returned: when something was followed

@@ -204,7 +204,7 @@ class FakeRollouts:
                 "creationTimestamp": rfc3339(self.clock.time()),
                 "ownerReferences": [{"kind": "Rollout", "name": NAME}],
             },
-            "spec": {"metrics": [{"name": "success-rate", "count": 3}]},
+            "spec": {"metrics": [{"name": "success-rate", "count": 3, "successCondition": "result[0] >= 0.95"}]},
             "status": {"phase": "Running", "metricResults": []},
         }
 

@@ -25,7 +25,7 @@ from .objects import (
     read_rollout,
     read_run,
 )
-from .replicas import Counts
+from .replicas import Counts, Scale
 from .steps import ANALYSIS, SET_WEIGHT, Step, StepError, read_steps
 
 ABORTED, PROMOTED, SUPERSEDED = "aborted", "promoted", "superseded"
@@ -37,11 +37,13 @@ _ABORT_TEXT = "RolloutAborted: "
 
 class Entry(NamedTuple):
     """One line of the story. ``kind``: observed, step_began, step_ended, pods, paused, measurement, analysis, warning,
-    aborted, retried, promoted or superseded. ``at``: epoch seconds, when it was seen."""
+    aborted, retried, promoted or superseded. ``at``: epoch seconds, when it was seen. ``pods``: of pods, how many are
+    ready of canary and stable."""
 
     at: float
     kind: str
     text: str
+    pods: Counts | None = None
 
 
 @dataclass
@@ -435,19 +437,22 @@ class Follower:
         if change is None or view is None or change.outcome in (PROMOTED, SUPERSEDED):
             return []
         canary = "" if change.hash == view.stable else change.hash
-        sides = [f"{name} {self._ready(of)}" for name, of in (("canary", canary), ("stable", view.stable)) if of]
+        scales = {name: self._scale(of) for name, of in (("canary", canary), ("stable", view.stable)) if of}
+        sides = [f"{name} {scale.available}/{scale.spec}" for name, scale in scales.items()]
         line = ", ".join(sides) if self._kinds["ReplicaSet"] else ""
         if not line or line == self._pods_line:
             return []
         self._pods_line = line
-        return [Entry(at, "pods", f"pods ready: {line}")]
+        ready = Counts(*(scales[name].available if name in scales else 0 for name in ("canary", "stable")))
+        return [Entry(at, "pods", f"pods ready: {line}", ready)]
 
-    def _ready(self, of: str) -> str:
+    def _scale(self, of: str) -> Scale:
+        """How many pods the ReplicaSet of a hash asks for, and how many are ready."""
         for obj in self._kinds["ReplicaSet"].values():
             if (obj["metadata"].get("labels") or {}).get(HASH_LABEL) == of:
                 ready = (obj.get("status") or {}).get("readyReplicas") or 0
-                return f"{ready}/{(obj.get('spec') or {}).get('replicas') or 0}"
-        return "0/0"
+                return Scale((obj.get("spec") or {}).get("replicas") or 0, ready)
+        return Scale(0, 0)
 
     # -- state ---------------------------------------------------------------------------------------------------
 

@@ -96,6 +96,8 @@ class Measurement(NamedTuple):
     of: str
     """The metric's ``count`` as the template gives it; empty when it has none."""
     dry_run: bool
+    condition: str = ""
+    """What the metric passes by; empty when it has no ``successCondition``."""
 
 
 class RunView(NamedTuple):
@@ -142,7 +144,7 @@ def read_run(obj: Object) -> RunView:
 
 
 def _measurements(run: str, spec: Object, status: Object) -> list[Measurement]:
-    counts = {metric["name"]: metric.get("count") for metric in spec.get("metrics") or ()}
+    metrics = {metric["name"]: metric for metric in spec.get("metrics") or ()}
     found: list[Measurement] = []
     for result in status.get("metricResults") or ():
         finished = [each for each in result.get("measurements") or () if each.get("phase") in FINISHED]
@@ -159,8 +161,9 @@ def _measurements(run: str, spec: Object, status: Object) -> list[Measurement]:
                     phase=each["phase"],
                     value=each.get("value"),
                     message=each.get("message") or "",
-                    of=str(counts.get(result["name"]) or ""),
+                    of=str(metrics.get(result["name"], {}).get("count") or ""),
                     dry_run=bool(result.get("dryRun")),
+                    condition=metrics.get(result["name"], {}).get("successCondition") or "",
                 )
             )
     return found

@@ -290,10 +290,18 @@ def as_rollout(name: str, steps: Sequence[Mapping[str, Any]], look: Look, versio
     }
 
 
+def _metric(name: str, count: int, condition: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        **({"count": count} if count else {}),
+        **({"successCondition": condition} if condition else {}),
+    }
+
+
 def analysis_run(
-    app: str, hash: str, revision: str, index: int | None, created: str, metrics: Sequence[tuple[str, int]]
+    app: str, hash: str, revision: str, index: int | None, created: str, metrics: Sequence[tuple[str, int, str]]
 ) -> dict[str, Any]:
-    """An AnalysisRun without measurements; ``metrics`` are names with their counts (0: without one)."""
+    """An AnalysisRun without measurements; ``metrics`` are names, counts (0: without one) and success conditions."""
     step = "" if index is None else str(index)
     return {
         "metadata": {
@@ -303,7 +311,7 @@ def analysis_run(
             "creationTimestamp": created,
             "ownerReferences": [{"kind": "Rollout", "name": app}],
         },
-        "spec": {"metrics": [{"name": name, **({"count": count} if count else {})} for name, count in metrics]},
+        "spec": {"metrics": [_metric(*metric) for metric in metrics]},
         "status": {"phase": "Running", "message": "", "metricResults": []},
     }
 

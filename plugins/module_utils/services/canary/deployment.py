@@ -80,7 +80,7 @@ from ...times import Clock, rfc3339
 from ..analysis import Check, GateSpec
 from ..lint import lint_release, refuse_errors
 from .driver import THE_APPS_OWN, Deleted, Expected, NotOurs, Situation, Strategy, Verification
-from .seen import digests_of, is_ready, measurement_rows, sends_to, step_rows, version_of
+from .seen import conditions_of, digests_of, is_ready, measurement_rows, sends_to, step_rows, version_of
 from .stepped import SteppedGate, load_analysis
 
 _INSTANCE_LABEL = "app.kubernetes.io/instance"
@@ -745,7 +745,7 @@ class DeploymentDriver:
         hashes = {"Latest": self._hash, "Stable": memory.stable_hash}
         spec = self._load(analysis, hashes, background=index == BACKGROUND)
         self._gates[index] = SteppedGate(spec, self._query, self._clock)
-        metrics = [(metric.name, metric.count) for metric in spec.metrics]
+        metrics = [(metric.name, metric.count, metric.success_condition) for metric in spec.metrics]
         step = None if index == BACKGROUND else index
         self._runs[index] = analysis_run(self._name, self._hash, memory.revision, step, rfc3339(at), metrics)
 
@@ -898,6 +898,10 @@ class DeploymentDriver:
     def measurements(self) -> list[dict[str, Any]]:
         """See `Driver`."""
         return measurement_rows(self._change)
+
+    def conditions(self) -> dict[str, str]:
+        """See `Driver`."""
+        return conditions_of(self._change)
 
 
 def _about_steps(finding: Finding) -> Finding:

@@ -168,3 +168,6 @@ class Driver(Protocol):
 
     def measurements(self) -> list[dict[str, Any]]:
         """``{run, metric, at, value, phase}`` with RFC 3339 times."""
+
+    def conditions(self) -> dict[str, str]:
+        """What each metric that was measured passes by."""

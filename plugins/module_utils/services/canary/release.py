@@ -114,6 +114,8 @@ class Release:
         self._renewed, self._renewed_at = self._began, self._started
         self._timeline: list[dict[str, str]] = []
         self._gates: dict[_Pause, GateResult] = {}
+        self._conditions: dict[str, str] = {}
+        self._pods: list[dict[str, Any]] = []
         self._checks: dict[_Pause, list[dict[str, Any]]] = {}
         self._passed: set[_Pause] = set()
         self._promoting: set[_Pause] = set()
@@ -401,6 +403,8 @@ class Release:
 
     def _tell(self, entry: Entry) -> None:
         self._say(("  " if entry.kind in ("measurement", "analysis", "pods") else "") + entry.text)
+        if entry.pods is not None:
+            self._pods.append({"at": rfc3339(entry.at), "canary": entry.pods.canary, "stable": entry.pods.stable})
         state = self._driver.state()
         hash = state.canary_hash
         if hash and hash != self._journal.hash:
@@ -478,6 +482,7 @@ class Release:
     def _run_gate(self, gate: OwnGate, state: State, key: _Pause) -> GateResult:
         spec: GateSpec = self._insist(lambda: gate.load({"Latest": state.canary_hash, "Stable": state.stable_hash}))
         self._say(f"gate {spec.name}: {spec.outline}")
+        self._conditions.update((each.name, each.success_condition) for each in spec.metrics if each.success_condition)
         checks = self._checks.setdefault(key, [])
         known = len(checks)
 
@@ -730,6 +735,8 @@ class Release:
             "finished_at": rfc3339(self._clock.time()),
             "steps": self._steps(),
             "measurements": self._measurements(),
+            "conditions": {**self._driver.conditions(), **self._conditions},
+            "pods": self._pods,
             "timeline": self._timeline,
         }
 

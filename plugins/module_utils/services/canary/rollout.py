@@ -30,7 +30,7 @@ from ...engines.workloads.problems import Problem
 from ...errors import AirgapError
 from ..lint import lint_release, refuse_errors
 from .driver import THE_APPS_OWN, Deleted, Expected, NotOurs, Situation, Strategy, Verification
-from .seen import digests_of, is_ready, measurement_rows, sends_to, step_rows, version_of
+from .seen import conditions_of, digests_of, is_ready, measurement_rows, sends_to, step_rows, version_of
 
 _ATTEMPTS = 5
 
@@ -379,6 +379,10 @@ class RolloutDriver:
     def measurements(self) -> list[dict[str, Any]]:
         """See `Driver`."""
         return measurement_rows(self._change)
+
+    def conditions(self) -> dict[str, str]:
+        """See `Driver`."""
+        return conditions_of(self._change)
 
 
 def _argo_cd_application(rollout: Mapping[str, Any]) -> str:

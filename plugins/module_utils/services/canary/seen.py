@@ -66,6 +66,11 @@ def step_rows(follower: Follower, change: Change | None) -> list[dict[str, Any]]
     ]
 
 
+def conditions_of(change: Change | None) -> dict[str, str]:
+    """``Driver.conditions`` of a change."""
+    return {each.metric: each.condition for each in (change.measurements if change else ()) if each.condition}
+
+
 def measurement_rows(change: Change | None) -> list[dict[str, Any]]:
     """``Driver.measurements`` of a change."""
     return [

@@ -297,6 +297,11 @@ def test_both_drivers_tell_the_same_of_the_same_traffic(phases: list[str]) -> No
     deployment = DeploymentLab(answers=[values[phase] for phase in phases], template=STRICT).release().run()
     assert deployment["outcome"] == rollout["outcome"] == ("rolled_back" if phases else "promoted")
     assert story(deployment) == story(rollout)
+    for result in (deployment, rollout):
+        assert set(result["conditions"]) == {each["metric"] for each in result["measurements"]}
+        assert max(each["stable"] for each in result["pods"]) > 0
+        assert max(each["canary"] for each in result["pods"]) > 0
+        assert [each["at"] for each in result["pods"]] == sorted(each["at"] for each in result["pods"])
     kept = ("index", "kind", "weight", "result")
     assert [[step[key] for key in kept] for step in deployment["steps"]] == [
         [step[key] for key in kept] for step in rollout["steps"]
