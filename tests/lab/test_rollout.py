@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +32,8 @@ from ansible_collections.lumen.airgap.plugins.module_utils.services.rollout impo
 )
 from ansible_collections.lumen.airgap.plugins.module_utils.times import SystemClock, rfc3339
 
+from .way import Way
+
 REGISTRY = "192.168.2.2:5000"
 APP = "rollout-app"
 FIRST, SECOND = "rollout-first", "rollout-second"
@@ -38,6 +42,7 @@ WEIGHT: dict[str, Any] = {"setWeight": 50}
 PAUSE: dict[str, Any] = {"pause": {}}
 ANALYSIS: dict[str, Any] = {"analysis": {"templates": [{"templateName": "verdict"}]}}
 DEADLINE = 90.0
+AWAY = 60.0
 
 
 class Screen:
@@ -266,3 +271,27 @@ def test_inconclusive_is_left_to_somebody(app: App) -> None:
     result = app.release(on_inconclusive="pause")
     assert result["outcome"] == "promoted"
     assert [step["result"] for step in result["steps"]] == ["completed", "Inconclusive"]
+
+
+def test_an_api_server_that_is_away_for_a_while_does_not_lose_the_release(app: App, tmp_path: Path) -> None:
+    """Cut off at the first measurement, for longer than the analysis takes: the controller goes on, and so do we."""
+    from driver.cluster import KUBECONFIG
+
+    app.deploy(SECOND, WEIGHT, ANALYSIS, {"setWeight": 100})
+    told = app.out.line
+    with Way(KUBECONFIG, tmp_path) as way:
+
+        def cut(text: str) -> None:
+            told(text)
+            if "check 1/5" in text and way.open:
+                way.cut()
+                threading.Timer(AWAY, way.mend).start()
+
+        app.out.line = cut  # type: ignore[method-assign]
+        app.session = Session.connect(str(way.kubeconfig))
+        result = app.release()
+    assert result["outcome"] == "promoted"
+    assert [each["phase"] for each in result["measurements"]] == ["Successful"] * 5
+    lines = " ".join(app.out.lines)
+    assert "the API server does not answer" in lines
+    assert "the API server answers again" in lines
