@@ -80,7 +80,7 @@ go: tools
 	done
 
 unit: tools
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest tests/unit --numprocesses=auto
 
 playbooks: tools
 	$(BIN)/ansible-lint --offline
