@@ -80,7 +80,7 @@ options:
     type: str
     choices: [auto, always, never]
     default: auto
-  message:
+  commit_message:
     description: Message of the commit. Without it, one that names the container and the version.
     type: str
   author:
@@ -204,7 +204,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "resource": {"type": "str"},
     "every": {"type": "bool", "default": False},
     "skip_ci": {"type": "str", "choices": [AUTO, ALWAYS, NEVER], "default": AUTO},
-    "message": {"type": "str"},
+    "commit_message": {"type": "str"},
     "author": {
         "type": "dict",
         "apply_defaults": True,
@@ -254,7 +254,7 @@ def gitops_image(params: dict[str, Any], directory: str, clock: Clock, dry_run: 
     )
     service = GitopsImage(Repository(directory, remote, params["timeout"]), clock)
     place = Place(params["branch"], params["path"], params["container"], params["resource"], params["every"])
-    how = How(Person(**params["author"]), params["message"] or "", params["skip_ci"], params["attempts"])
+    how = How(Person(**params["author"]), params["commit_message"] or "", params["skip_ci"], params["attempts"])
     if params["state"] == "reverted":
         done = service.revert(place, params["commit"], how, dry_run)
     else:

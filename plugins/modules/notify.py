@@ -34,7 +34,8 @@ attributes:
 options:
   url:
     description:
-      - The webhook. Its query is never shown, a login in it is refused.
+      - The webhook. It is never shown but for its host, for its path may be all the secret there is. A login in it is
+        refused.
       - A redirect is not followed.
     type: str
     required: true
@@ -111,7 +112,7 @@ from ..module_utils.times import Clock, SystemClock
 _WORD = re.compile(r"[A-Za-z0-9._-]+")
 
 ARGUMENT_SPEC: dict[str, Any] = {
-    "url": {"type": "str", "required": True},
+    "url": {"type": "str", "required": True, "no_log": True},
     "event": {"type": "str", "default": "release"},
     "document": {"type": "dict", "required": True},
     "secret": {"type": "str", "no_log": True},

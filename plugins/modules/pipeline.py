@@ -49,7 +49,7 @@ options:
   target:
     description: The commit or the branch to tag. Without it, O(branch). A tag that is there stays where it is.
     type: str
-  message:
+  tag_message:
     description: Message of the tag, which makes it an annotated one.
     type: str
   branch:

@@ -15,6 +15,7 @@ import base64
 import os
 import re
 import shlex
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -180,25 +181,35 @@ class Repository:
         ok: Sequence[int] = (0,),
     ) -> subprocess.CompletedProcess[bytes]:
         try:
-            done = subprocess.run(
+            process = subprocess.Popen(
                 ["git", *arguments],
                 cwd=self._directory,
-                input=stdin.encode("utf-8"),
-                capture_output=True,
-                timeout=self._timeout,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 env={**environment(self._remote), **(env or {})},
-                check=False,
+                start_new_session=True,
             )
         except FileNotFoundError as error:
             raise GitError("The program git is not installed here") from error
+        try:
+            output, errors = process.communicate(stdin.encode("utf-8"), self._timeout)
         except subprocess.TimeoutExpired as error:
             raise RemoteAway(
                 f"git {arguments[0]} of {self._remote.url} was not done after {self._timeout:g} s"
             ) from error
-        if done.returncode not in ok:
-            said = (done.stderr + done.stdout).decode("utf-8", "replace")
-            raise explained(arguments[0], self._remote.url, said)
-        return done
+        finally:
+            _end(process)
+        if process.returncode not in ok:
+            raise explained(arguments[0], self._remote.url, (errors + output).decode("utf-8", "replace"))
+        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """With its helpers: one that speaks HTTP would go on pushing for a git that is gone."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 def check_url(url: str) -> None:

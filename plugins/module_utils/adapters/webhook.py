@@ -67,7 +67,7 @@ def signature(secret: str, body: bytes) -> str:
 
 
 def check_url(url: str) -> None:
-    """Refuse what is no webhook. Raises WebhookError, without the query, which may hold a token."""
+    """Refuse what is no webhook. Raises WebhookError, without path and query, which may be the secret."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise WebhookError(f"'{_shown(url)}' is no webhook: give http://host/path or https://host/path")
@@ -104,14 +104,17 @@ def post(target: Target, event: str, document: Mapping[str, Any], clock: Clock, 
 def _send(session: Any, target: Target, body: bytes, headers: Mapping[str, str]) -> tuple[int | None, str]:
     """The status, None when nobody answered, and what is to be said of it."""
     try:
-        answer = session.post(
+        with session.post(
             target.url,
             data=body,
             headers=dict(headers),
             timeout=target.timeout,
             verify=target.verify,
             allow_redirects=False,
-        )
+            stream=True,
+        ) as answer:
+            # The status is all that counts. Of the text the first piece is enough, however slowly the rest would come.
+            return _read(answer.status_code, next(answer.iter_content(_SHOWN), b""))
     except requests.exceptions.SSLError as error:
         raise WebhookError(
             f"The webhook {_shown(target.url)} is not trusted, or does not speak TLS. Give the CA that signed its "
@@ -119,14 +122,16 @@ def _send(session: Any, target: Target, body: bytes, headers: Mapping[str, str])
         ) from error
     except requests.RequestException as error:
         return None, f"no answer ({type(error).__name__})"
-    if 300 <= answer.status_code < 400:
-        return answer.status_code, f"HTTP {answer.status_code}, it sends elsewhere. Give the address that it means"
-    text = " ".join(answer.text[:_SHOWN].split())
-    return answer.status_code, f"HTTP {answer.status_code}{f': {text}' if text else ''}"
+
+
+def _read(status: int, piece: bytes) -> tuple[int, str]:
+    if 300 <= status < 400:
+        return status, f"HTTP {status}, it sends elsewhere. Give the address that it means"
+    text = " ".join(piece.decode("utf-8", "replace").split())
+    return status, f"HTTP {status}{f': {text}' if text else ''}"
 
 
 def _shown(url: str) -> str:
-    """The URL without what may be secret in it."""
+    """Whose it is. Of many chats the path is the secret."""
     parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/…"

@@ -106,7 +106,10 @@ class Pipeline:
     def preview(self) -> dict[str, Any]:
         """Check mode: refuse what a run would refuse, and say what would be tagged."""
         tag, commit = self._look()
-        return {"changed": tag is None, "tag": self._wanted.tag, "commit": commit, "run": {}, "jobs": [], "bump": {}}
+        run = self._runs(commit) if tag else None
+        done = run is not None and run.get("status") == "completed"
+        going = not done or (self._wanted.retry and run is not None and run.get("conclusion") != engine.SUCCESS)
+        return {"changed": going, "tag": self._wanted.tag, "commit": commit, "run": {}, "jobs": [], "bump": {}}
 
     def run(self) -> dict[str, Any]:
         """Tag, follow, and find the bump. Raises PipelineFailed, and AirgapError for what could not begin."""

@@ -496,7 +496,7 @@ def _alike(elements: Sequence[Any], keys: Sequence[Any]) -> bool:
     """Whether elements that are equal are the same, so that any way to sort gives the same."""
     if any(isinstance(element, Map) for element in elements):
         return False
-    return not keys or type(keys[0]) is not float or all(key == key and key != 0 for key in keys)
+    return not keys or type(keys[0]) is not float or not any(math.isnan(key) or key == 0 for key in keys)
 
 
 def _sort_key(element: Any, field: bytes) -> Any:

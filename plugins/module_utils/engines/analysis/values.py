@@ -11,6 +11,7 @@ always compared exactly: int64 is an int in Python, and is none in Go.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -115,7 +116,8 @@ def _identity(key: Any) -> Any:
         raise ExpressionError(f"runtime error: hash of unhashable type {type_of(key)}")
     if isinstance(key, Pair):
         return (Pair, *(_identity(each) for each in key))
-    return object() if key != key else (type(key), key)
+    nan = type(key) is float and math.isnan(key)
+    return object() if nan else (type(key), key)
 
 
 class Function:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,19 +17,32 @@ from ansible_collections.lumen.airgap.plugins.module_utils.adapters import git
 URL = "https://gitea.example/lumen/lumen.git"
 
 
+class Git:
+    """Stands in for the process: what it was started with, and an answer."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[tuple[list[str], dict[str, Any]]] = []
+        monkeypatch.setattr(subprocess, "Popen", self._start)
+
+    def _start(self, argv: list[str], **options: Any) -> Git:
+        self.calls.append((argv, options))
+        self.args, self.returncode = argv, 0
+        return self
+
+    def communicate(self, _data: bytes, _timeout: float) -> tuple[bytes, bytes]:
+        return b"0" * 40, b""
+
+    def poll(self) -> int:
+        return 0
+
+
 def test_the_token_is_in_the_environment_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[tuple[list[str], dict[str, Any]]] = []
-
-    def run(argv: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
-        calls.append((argv, options))
-        return subprocess.CompletedProcess(argv, 0, b"0" * 40, b"")
-
-    monkeypatch.setattr(subprocess, "run", run)
+    started = Git(monkeypatch)
     repository = git.Repository(str(tmp_path), git.Remote(URL, "ci", "s3cret"))
     repository.fetch("main")
     repository.push("0" * 40, "main")
-    assert calls
-    for argv, options in calls:
+    assert len(started.calls) == 4
+    for argv, options in started.calls:
         assert "s3cret" not in " ".join(argv)
         assert "Y2k6czNjcmV0" not in " ".join(argv)
         values = [value for name, value in options["env"].items() if name.startswith("GIT_CONFIG_VALUE_")]
@@ -107,12 +121,19 @@ def test_what_is_not_known_is_shown_in_gits_own_words() -> None:
     assert found.message == f"git push of {URL} failed: fatal: something new"
 
 
-def test_a_command_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    repository = git.Repository(str(tmp_path), git.Remote(URL))
-
-    def run(argv: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
-        raise subprocess.TimeoutExpired(argv, options["timeout"])
-
-    monkeypatch.setattr(subprocess, "run", run)
-    with pytest.raises(git.RemoteAway, match=r"git fetch .* was not done after 60 s"):
+def test_a_command_that_takes_too_long_is_ended_with_its_helpers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real processes: a git that waits for a helper of its own."""
+    helper = tmp_path / "helper"
+    program = tmp_path / "bin" / "git"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n[ $1 = init ] && exit 0\nsleep 60 &\necho $! >{helper}\nwait\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    (tmp_path / "repository").mkdir()
+    repository = git.Repository(str(tmp_path / "repository"), git.Remote(URL), timeout=0.5)
+    with pytest.raises(git.RemoteAway, match=r"git fetch .* was not done after 0.5 s"):
         repository.fetch("main")
+    status = Path("/proc") / helper.read_text().strip() / "stat"
+    assert not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
