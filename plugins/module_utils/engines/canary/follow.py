@@ -18,6 +18,7 @@ from ..workloads.problems import Problem, pod_problem, replica_set_problem
 from .guard import tripped
 from .objects import (
     HASH_LABEL,
+    PAUSE_STEP,
     Measurement,
     Object,
     RolloutView,
@@ -29,7 +30,7 @@ from .replicas import Counts, Scale
 from .steps import ANALYSIS, SET_WEIGHT, Step, StepError, read_steps
 
 ABORTED, PROMOTED, SUPERSEDED = "aborted", "promoted", "superseded"
-PAUSE_STEP, PAUSE_INCONCLUSIVE = "CanaryPauseStep", "InconclusiveAnalysisRun"
+PAUSE_INCONCLUSIVE = "InconclusiveAnalysisRun"
 MARKS = {"Successful": "✔", "Failed": "✖", "Inconclusive": "?", "Error": "⚠"}
 
 _ABORT_TEXT = "RolloutAborted: "
@@ -80,7 +81,7 @@ class State(NamedTuple):
 
     ``phase``: unknown, waiting (generation not observed yet), resting (on stable, nothing in progress), progressing,
     paused, aborted, promoted or superseded. ``decision``: empty, pause (an indefinite pause step waits), inconclusive
-    (paused by an analysis that was so), good or bad.
+    (paused by an analysis that was so), good or bad. ``since``: when the pause of the step began, as the Rollout says it.
     """
 
     phase: str
@@ -90,6 +91,7 @@ class State(NamedTuple):
     decision: str = ""
     reason: str = ""
     revision: str = ""
+    since: str = ""
 
 
 class Follower:
@@ -470,7 +472,7 @@ class Follower:
             return State("resting", None, "", view.stable)
         step = self._step(view) if not change.outcome else None
         phase, decision, reason = self._verdict(change, view, step)
-        return State(phase, step, change.hash, view.stable, decision, reason, change.revision)
+        return State(phase, step, change.hash, view.stable, decision, reason, change.revision, view.paused_since)
 
     def _verdict(self, change: Change, view: RolloutView, step: Step | None) -> tuple[str, str, str]:
         if change.outcome:

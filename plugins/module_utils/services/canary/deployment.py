@@ -34,7 +34,6 @@ from ...engines.analysis.metric import format_value
 from ...engines.canary import machine
 from ...engines.canary.follow import (
     PAUSE_INCONCLUSIVE,
-    PAUSE_STEP,
     PROMOTED,
     SUPERSEDED,
     Change,
@@ -43,7 +42,7 @@ from ...engines.canary.follow import (
     State,
 )
 from ...engines.canary.machine import BACKGROUND, Action, Course, Pods, Verdict
-from ...engines.canary.objects import TRACKING_ANNOTATION
+from ...engines.canary.objects import PAUSE_STEP, TRACKING_ANNOTATION
 from ...engines.canary.pair import MEMORY_ANNOTATION as MEMORY
 from ...engines.canary.pair import (
     POD_HASH,
@@ -538,6 +537,7 @@ class DeploymentDriver:
             rest,
             message,
             pauses=pauses,
+            since=str(memory.since),
             run=name,
         )
 

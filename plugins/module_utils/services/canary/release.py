@@ -47,7 +47,7 @@ _CATCH_UP_SECONDS, _QUIET_SECONDS = 3.0, 0.5
 STARTED, OBSERVED, STEP, PROMOTING = "canary_started", "canary_observed", "canary_step", "canary_promoting"
 ABORTING, RESTORING, ENDED = "canary_aborting", "canary_restoring", "canary_ended"
 GATE = "canary_gate"
-_INCONCLUSIVE = "Inconclusive"
+_SUCCESSFUL, _INCONCLUSIVE = "Successful", "Inconclusive"
 
 # What reading, judging and changing may raise: an object of an unexpected shape must not end a release half-way.
 _ERRORS = (AirgapError, AttributeError, LookupError, TypeError, ValueError)
@@ -84,8 +84,12 @@ class _Interrupted(Exception):
     """The canary went on without our gate, or its time is over."""
 
 
-_Pause = tuple[str, int]
-"""The canary's hash and the index of the step."""
+class _Pause(NamedTuple):
+    """A step's pause. A version that is tried again comes to the same step, but not to the same pause."""
+
+    hash: str
+    index: int
+    since: str
 
 
 class Release:
@@ -324,7 +328,7 @@ class Release:
         if state.decision == "pause" and state.step is not None:
             return self._at_pause(state, state.step.index)
         if state.decision == "inconclusive" and state.step is not None:
-            self._leave_to_somebody((state.canary_hash, state.step.index), state.reason)
+            self._leave_to_somebody(_Pause(state.canary_hash, state.step.index, state.since), state.reason)
         return None
 
     def _decided(self) -> _Verdict | None:
@@ -442,20 +446,23 @@ class Release:
     # -- our gate ------------------------------------------------------------------------------------------------
 
     def _at_pause(self, state: State, index: int) -> _Verdict | None:
-        key = (state.canary_hash, index)
+        key = _Pause(state.canary_hash, index, state.since)
         if key in self._promoting:
             return None  # the controller has been told
-        if key not in self._passed and self._journal.promoting(*key):
+        known = self._gate_phase(key.hash, key.index, key.since)
+        if key not in self._passed and (known == _SUCCESSFUL or self._journal.promoting(key)):
             self._say("this pause has passed its gate in a run before")
             self._passed.add(key)
         if key in self._passed:
-            self._end_pause(key, index)
+            self._end_pause(key)
             return None
+        if known == _INCONCLUSIVE and self._options.on_inconclusive == PAUSE:
+            self._leave_to_somebody(key, "the gate was inconclusive")
+            return None
+        if known:
+            return _Verdict("bad", f"gate at step {index + 1}: {known} (in a run before)")
         if self._gate is None:
             self._leave_to_somebody(key, "no gate is given")
-            return None
-        if self._options.on_inconclusive == PAUSE and self._gate_phase(key) == _INCONCLUSIVE:
-            self._leave_to_somebody(key, "the gate was inconclusive")
             return None
         try:
             result = self._run_gate(self._gate, state, key)
@@ -465,7 +472,7 @@ class Release:
         self._say(f"gate {result.phase}")
         if after_verdict(result.phase) == "promote":
             self._passed.add(key)
-            self._end_pause(key, index)
+            self._end_pause(key)
             return None
         if result.phase == _INCONCLUSIVE and self._options.on_inconclusive == PAUSE:
             return None
@@ -501,8 +508,8 @@ class Release:
         return result
 
     def _note_gate(self, key: _Pause, phase: str, checks: list[dict[str, Any]]) -> None:
-        text = f"gate at step {key[1] + 1}: {phase}"
-        self._note(GATE, text, hash=key[0], index=key[1], result=phase, measurements=checks)
+        text = f"gate at step {key.index + 1}: {phase}"
+        self._note(GATE, text, **key._asdict(), result=phase, measurements=checks)
 
     def _still_at(self, state: State) -> None:
         self._tick()
@@ -516,14 +523,14 @@ class Release:
         if self._driver.problem(now_seconds) or now_seconds >= self._deadline:
             raise _Interrupted
 
-    def _end_pause(self, key: _Pause, index: int) -> None:
+    def _end_pause(self, key: _Pause) -> None:
         """Tried again at the next tick when the Rollout is not at the pause for the moment."""
-        hash, image = key[0], self._our_image()
-        if not self._journal.promoting(*key):
-            self._note(PROMOTING, f"promoting step {index + 1}", hash=hash, index=index)
-        if self._act(lambda: self._driver.promote(index, Expected(frozenset({image}), frozenset({hash})))):
+        expected = Expected(frozenset({self._our_image()}), frozenset({key.hash}))
+        if not self._journal.promoting(key):
+            self._note(PROMOTING, f"promoting step {key.index + 1}", **key._asdict())
+        if self._act(lambda: self._driver.promote(key.index, expected)):
             self._promoting.add(key)
-            self._say(f"step {index + 1} promoted")
+            self._say(f"step {key.index + 1} promoted")
 
     # -- endings -------------------------------------------------------------------------------------------------
 
@@ -667,7 +674,7 @@ class Release:
         steps = []
         for step in self._driver.steps():
             step = {**step, "started_at": _time(step["started_at"]), "finished_at": _time(step["finished_at"])}
-            phase = self._gate_phase((hash, step["index"]))
+            phase = self._gate_phase(hash, step["index"])
             if phase:
                 step["result"] = phase
             before = self._journal.step(hash, step["index"]) or {}
@@ -679,16 +686,19 @@ class Release:
     def _measurements(self) -> list[dict[str, Any]]:
         found = self._driver.measurements()
         gates = [(entry["hash"], entry["index"], entry["measurements"]) for entry in self._gates_before]
-        gates += [(hash, index, checks) for (hash, index), checks in self._checks.items()]
+        gates += [(key.hash, key.index, checks) for key, checks in self._checks.items()]
         for hash, index, checks in gates:
             found += [{"run": f"gate-{hash}-{index}", **check} for check in checks]
         return sorted(found, key=lambda each: str(each["at"]))
 
-    def _gate_phase(self, key: _Pause) -> str:
-        if key in self._gates:
-            return self._gates[key].phase
-        phases = [entry["result"] for entry in self._gates_before if (entry["hash"], entry["index"]) == key]
-        return next((phase for phase in reversed(phases) if phase != "interrupted"), "")
+    def _gate_phase(self, hash: str, index: int, since: str | None = None) -> str:
+        """The last verdict at a step's pause that began then, or at any of the step's without ``since``."""
+        known = [(_pause_of(entry), entry["result"]) for entry in self._gates_before]
+        known += [(key, result.phase) for key, result in self._gates.items()]
+        for key, phase in reversed(known):
+            if key[:2] == (hash, index) and since in (None, key.since) and phase != "interrupted":
+                return str(phase)
+        return ""
 
     def _result(
         self,
@@ -775,8 +785,8 @@ class _Journal:
     def has(self, phase: str) -> bool:
         return any(entry["phase"] == phase for entry in self._entries)
 
-    def promoting(self, hash: str, index: int) -> bool:
-        return any((e["phase"], e.get("hash"), e.get("index")) == (PROMOTING, hash, index) for e in self._entries)
+    def promoting(self, key: _Pause) -> bool:
+        return any(entry["phase"] == PROMOTING and _pause_of(entry) == key for entry in self._entries)
 
     def step(self, hash: str, index: int) -> dict[str, Any] | None:
         of = (STEP, hash, index)
@@ -817,6 +827,11 @@ class _Journal:
     def _last(self, phase: str, key: str) -> str:
         values = [str(entry.get(key) or "") for entry in self._entries if entry["phase"] == phase]
         return values[-1] if values else ""
+
+
+def _pause_of(entry: Mapping[str, Any]) -> _Pause:
+    """Without a beginning it may be the pause of another attempt, and is no known one."""
+    return _Pause(str(entry.get("hash")), int(entry.get("index", -1)), str(entry.get("since") or ""))
 
 
 def _already_aborted(situation: Situation) -> str:

@@ -22,8 +22,8 @@ from ...adapters.kube.session import Conflict, Invalid, KubeError, NotFound, Ses
 from ...adapters.kube.watcher import Observation, Subscription
 from ...engines.analysis.findings import Finding
 from ...engines.analysis.lint import DEFAULT_SCRAPE_INTERVAL
-from ...engines.canary.follow import PAUSE_STEP, SUPERSEDED, Change, Entry, Follower, State
-from ...engines.canary.objects import HASH_LABEL, TRACKING_ANNOTATION, RolloutView, read_rollout
+from ...engines.canary.follow import SUPERSEDED, Change, Entry, Follower, State
+from ...engines.canary.objects import HASH_LABEL, PAUSE_STEP, TRACKING_ANNOTATION, RolloutView, read_rollout
 from ...engines.canary.replicas import DEFAULT_FENCEPOST, ReplicaError
 from ...engines.canary.steps import Planned, StepError, plan, read_steps
 from ...engines.workloads.problems import Problem

@@ -24,7 +24,7 @@ from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.watcher import Observation
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
 from ansible_collections.lumen.airgap.plugins.module_utils.services.canary.driver import Deleted, Expected
-from ansible_collections.lumen.airgap.plugins.module_utils.services.release_record import LeaseLost
+from ansible_collections.lumen.airgap.plugins.module_utils.services.release_record import LeaseLost, Record
 from ansible_collections.lumen.airgap.tests.unit.fakes.canary_lab import (
     ANALYSIS,
     NEW,
@@ -36,6 +36,7 @@ from ansible_collections.lumen.airgap.tests.unit.fakes.canary_lab import (
     Lab,
     bump,
 )
+from ansible_collections.lumen.airgap.tests.unit.fakes.deployments import DeploymentLab
 from ansible_collections.lumen.airgap.tests.unit.fakes.rollouts import NAME, NAMESPACE
 from ansible_collections.lumen.airgap.tests.unit.fakes.watcher import FakeWatcher
 
@@ -438,6 +439,55 @@ def test_measurements_of_a_run_that_was_killed_are_merged(monkeypatch: pytest.Mo
     result = lab.release(gate=True, record=lab.record()).run()
     assert (result["outcome"], len(lab.queries), len(result["measurements"])) == ("promoted", 3, 3)
     assert result["steps"][1]["result"] == "Successful"
+
+
+def dies_noting(record: Record, phase: str) -> Record:
+    """The process is gone before it writes this into the journal."""
+    note = record.note
+
+    def noting(what: str, **data: Any) -> None:
+        if what == phase:
+            raise Killed
+        note(what, **data)
+
+    record.note = noting  # type: ignore[method-assign]
+    return record
+
+
+@pytest.mark.parametrize("lab", [Lab(PAUSES), DeploymentLab(PAUSES)], ids=["rollout", "deployment"])
+def test_a_verdict_of_a_run_that_was_killed_stands(lab: Lab) -> None:
+    lab.value = lambda: [0.5]
+    with pytest.raises(Killed):
+        lab.release(gate=True, record=dies_noting(lab.record(), "canary_aborting")).run()
+    lab.value = lambda: [1.0]
+    asked = len(lab.queries)
+    result = lab.release(gate=True, record=lab.record(force=True)).run()
+    assert (result["outcome"], result["reason"]) == ("rolled_back", "gate at step 2: Failed (in a run before)")
+    assert len(lab.queries) == asked
+
+
+def test_a_good_verdict_of_a_run_that_was_killed_stands_too() -> None:
+    lab = Lab(PAUSES)
+    with pytest.raises(Killed):
+        lab.release(gate=True, record=dies_noting(lab.record(), "canary_promoting")).run()
+    result = lab.release(gate=True, record=lab.record(force=True)).run()
+    assert (result["outcome"], len(lab.queries)) == ("promoted", 3)
+
+
+def test_what_is_tried_again_is_measured_again() -> None:
+    lab = Lab([{"setWeight": 20}, {"pause": {}}, {"setWeight": 80}, {"pause": {"duration": 60}}])
+    lab.after(20, dies)
+    with pytest.raises(Killed):
+        lab.release(gate=True, record=lab.record()).run()
+    assert len(lab.queries) == 3
+    edit(lab, status={"abort": True})
+    lab.clock.sleep(2)
+    edit(lab, status={"abort": None})
+    lab.clock.sleep(2)
+    lab.value = lambda: [0.5]
+    result = lab.release(gate=True, record=lab.record(force=True)).run()
+    assert (result["outcome"], len(lab.queries)) == ("rolled_back", 5)
+    assert result["reason"].startswith("gate at step 2: Failed: ")
 
 
 # -- before and after -----------------------------------------------------------------------------------------------
