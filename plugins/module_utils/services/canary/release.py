@@ -150,8 +150,7 @@ class Release:
             }
             for planned in situation.planned
         ]
-        changed = bool(self._options.image) and situation.image != self._options.image
-        image = self._image(situation)
+        changed, image = not self._nothing_to_do(situation), self._image(situation)
         return {"changed": changed, "driver": self._driver.name, "planned": steps, "image": image, "lint": self._lint}
 
     def run(self) -> dict[str, Any]:
@@ -172,8 +171,8 @@ class Release:
             watcher.stop()
 
     def _drive(self, situation: Situation) -> dict[str, Any]:
-        if self._journal.has(STARTED) or situation.changing:
-            self._catch_up()  # who comes later sees everything before it judges anything
+        # Who comes later sees everything before it judges anything; who may not see it is told before any change.
+        self._catch_up()
         if self._journal.has(ABORTING):
             self._say(f"taking up the roll-back of a run before: {self._journal.reason}")
             return self._end(situation, _Verdict("bad", self._journal.reason))
@@ -252,7 +251,8 @@ class Release:
     def _inspect(self) -> Situation:
         end = self._clock.monotonic() + _OBSERVE_SECONDS
         while True:
-            situation = self._driver.inspect()
+            begun = self._journal.has(STARTED)  # what was begun is not given up for a moment of silence
+            situation: Situation = self._insist(self._driver.inspect) if begun else self._driver.inspect()
             if situation.observed or self._clock.monotonic() >= end:
                 return situation
             self._out.check()

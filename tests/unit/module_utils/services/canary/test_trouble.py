@@ -137,6 +137,30 @@ def test_a_change_that_is_forbidden_is_told_at_once() -> None:
 # -- errors in mid-release ----------------------------------------------------------------------------------------
 
 
+def test_what_may_not_be_watched_is_told_before_anything_is_changed() -> None:
+    lab = Lab()
+
+    class Refused(FakeWatcher):
+        def next(self, timeout: float) -> Observation | None:
+            self.next = super().next  # type: ignore[method-assign]
+            raise Forbidden("list Event: 403", status=403)
+
+    with pytest.raises(Forbidden):
+        lab.release(watch=lambda wanted: Refused(lab.session, wanted, lab.clock)).run()
+    assert (lab.image(), lab.session.bodies) == (OLD, [])
+
+
+def test_an_api_server_that_is_away_when_a_release_is_taken_up() -> None:
+    lab = Lab(PAUSES)
+    lab.value = dies  # type: ignore[assignment]
+    with pytest.raises(Killed):
+        lab.release(gate=True, record=lab.record()).run()
+    lab.value = lambda: [1.0]
+    release = lab.release(gate=True, record=lab.record(force=True))
+    lab.session.fail_next("get", Unreachable("503", status=503), times=3)
+    assert release.run()["outcome"] == "promoted"
+
+
 def test_a_gate_that_cannot_be_read_for_a_moment() -> None:
     lab = Lab(PAUSES)
     release = lab.release(gate=True)
@@ -191,14 +215,14 @@ def test_an_object_of_an_unexpected_shape_takes_back(monkeypatch: pytest.MonkeyP
 
 def test_a_restore_that_is_refused_is_read_again() -> None:
     lab = Lab(answers=["Failed"])
-    lab.after(0.15, lambda: lab.session.fail_next("patch", Invalid("conflicting webhook", status=422)))
+    lab.after(0.65, lambda: lab.session.fail_next("patch", Invalid("conflicting webhook", status=422)))
     assert lab.release().run()["outcome"] == "rolled_back"
     assert lab.image() == OLD
 
 
 def test_an_error_while_taking_back_is_told_with_everything_seen() -> None:
     lab = Lab(answers=["Failed"])
-    lab.after(0.15, lambda: lab.session.fail_next("patch", Invalid("no such image", status=422), times=100))
+    lab.after(0.65, lambda: lab.session.fail_next("patch", Invalid("no such image", status=422), times=100))
     result = lab.release().run()
     assert result["outcome"] == "failed"
     assert result["reason"].startswith('Metric "success-rate" assessed Failed; ')
@@ -498,6 +522,18 @@ def test_an_autoscaler_just_before_the_release_is_no_other_change() -> None:
     lab.controller.running = False
     edit(lab, spec={"replicas": 3})
     assert lab.release().preview()["changed"] is True
+
+
+@pytest.mark.parametrize("make", [Lab, DeploymentLab])
+def test_check_mode_says_that_what_is_in_progress_will_go_on(make: type[Lab]) -> None:
+    lab = make(PAUSES)
+    lab.value = dies  # type: ignore[assignment]
+    with pytest.raises(Killed):
+        lab.release(gate=True).run()
+    assert lab.release(gate=True).preview()["changed"] is True
+    lab.value = lambda: [1.0]
+    assert lab.release(gate=True).run()["changed"] is True
+    assert lab.release(gate=True).preview()["changed"] is False
 
 
 @pytest.mark.parametrize("what", ["endless", "secret", "range", "nested", "shared", "field"])
