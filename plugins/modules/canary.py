@@ -101,7 +101,9 @@ options:
       - Without it, the only container, or the one named like the app.
     type: str
   digest:
-    description: Digest that all pods must run at the end, for example V(sha256:4bc4...).
+    description:
+      - Digest that all pods must run, for example V(sha256:4bc4...).
+      - A canary whose first ready pods run another one is taken back at once.
     type: str
   service:
     description:

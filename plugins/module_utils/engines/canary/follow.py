@@ -423,9 +423,13 @@ class Follower:
         self._troubled_since = troubled
         return sure
 
+    def canary_pods(self) -> list[Object]:
+        """The pods of the change in progress, or ended last, that are there."""
+        return [obj for obj in self._kinds["Pod"].values() if self._of_canary(obj)]
+
     def warnings(self) -> list[str]:
         """Last warning events of the canary's pods: for the message of a deadline."""
-        names = {o["metadata"]["name"] for o in self._kinds["Pod"].values() if self._of_canary(o)}
+        names = {obj["metadata"]["name"] for obj in self.canary_pods()}
         return [f"{name}: {text}" for name, text in sorted(self._warnings.items()) if name in names]
 
     def _event(self, obj: Object, at: float) -> list[Entry]:

@@ -578,6 +578,11 @@ class DeploymentDriver:
         memory = self._memory
         return None if memory is None or memory.aborted else self._follower.problem(now)
 
+    def digests(self) -> list[str]:
+        """See `Driver`."""
+        ready = [pod for pod in self._follower.canary_pods() if is_ready(pod)]
+        return digests_of(ready, self._find_container())
+
     def marker(self) -> tuple[Any, ...]:
         """See `Driver`."""
         change = self._change

@@ -141,6 +141,9 @@ class Driver(Protocol):
     def problem(self, now: float) -> Problem | None:
         """Why the canary's pods cannot start. ``now``: seconds of a clock that does not jump."""
 
+    def digests(self) -> list[str]:
+        """What the canary's ready pods that were seen run, of the released container."""
+
     def marker(self) -> tuple[Any, ...]:
         """Changes whenever a step begins, and when the last has ended."""
 

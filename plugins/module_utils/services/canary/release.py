@@ -341,7 +341,15 @@ class Release:
             return _Verdict("lost" if state.phase == SUPERSEDED else "bad", self._why(state))
         if state.phase == "resting" and self._options.image and self._driver.arrived(self._options.image):
             return _Verdict("good", "stable runs this image already")
-        return None
+        wrong = self._wrong_digest()
+        return _Verdict("bad", wrong) if wrong else None
+
+    def _wrong_digest(self) -> str:
+        """What the canary's pods run that is not what was asked for; empty while none is known to."""
+        wanted, state = self._options.digest, self._driver.state()
+        going_on = wanted and state.canary_hash != state.stable_hash
+        others = [digest for digest in self._driver.digests() if digest != wanted] if going_on else []
+        return f"the canary's pods run the digest {', '.join(others)}, not {wanted}" if others else ""
 
     def _trouble(self) -> _Verdict | None:
         problem = self._driver.problem(self._clock.monotonic())
@@ -520,7 +528,7 @@ class Release:
         if not waits and (now.decision, now.step) != ("pause", state.step):
             raise _Interrupted
         now_seconds = self._clock.monotonic()
-        if self._driver.problem(now_seconds) or now_seconds >= self._deadline:
+        if self._wrong_digest() or self._driver.problem(now_seconds) or now_seconds >= self._deadline:
             raise _Interrupted
 
     def _end_pause(self, key: _Pause) -> None:
@@ -537,7 +545,7 @@ class Release:
     def _promoted(self, situation: Situation, reason: str) -> dict[str, Any]:
         state = self._driver.state()
         hash = state.canary_hash or state.stable_hash
-        verification = self._verified(hash, restored=True, image=self._options.image)
+        verification = self._verified(hash, True, digest=self._options.digest, image=self._options.image)
         if verification.missing:
             return self._result(FAILED, " ".join(verification.missing), situation, verification)
         self._say(f"verified: {verification.hash} alone is behind {', '.join(verification.endpoints) or 'no Service'}")
@@ -602,8 +610,9 @@ class Release:
         images = {self._our_image(), self._options.image, self._stable_image(situation)} - {""}
         return Expected(frozenset(images), frozenset({hash, stable}) if hash else frozenset())
 
-    def _verified(self, hash: str, restored: bool, seconds: float = _VERIFY_SECONDS, image: str = "") -> Verification:
-        digest = self._options.digest if hash == self._driver.state().canary_hash else ""
+    def _verified(
+        self, hash: str, restored: bool, seconds: float = _VERIFY_SECONDS, digest: str = "", image: str = ""
+    ) -> Verification:
         deadline = self._clock.monotonic() + seconds
         while True:
             verification: Verification = self._insist(lambda: self._driver.verify(hash, restored, digest, image))

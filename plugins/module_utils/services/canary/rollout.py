@@ -252,6 +252,13 @@ class RolloutDriver:
         """See `Driver`."""
         return self._follower.problem(now) if self._change is self._follower.change else None
 
+    def digests(self) -> list[str]:
+        """See `Driver`."""
+        if self._change is not self._follower.change:
+            return []
+        ready = [pod for pod in self._follower.canary_pods() if is_ready(pod)]
+        return digests_of(ready, self._find_container(self._rollout)["name"])
+
     def marker(self) -> tuple[Any, ...]:
         """See `Driver`."""
         change = self._change
