@@ -79,7 +79,7 @@ from ...times import Clock, rfc3339
 from ..analysis import Check, GateSpec
 from ..lint import lint_release, refuse_errors
 from .driver import THE_APPS_OWN, Deleted, Expected, NotOurs, Situation, Strategy, Verification
-from .seen import conditions_of, digests_of, is_ready, measurement_rows, sends_to, step_rows, version_of
+from .seen import conditions_of, digests_of, hashes_of, is_ready, measurement_rows, sends_to, step_rows, version_of
 from .stepped import SteppedGate, load_analysis
 
 _INSTANCE_LABEL = "app.kubernetes.io/instance"
@@ -293,7 +293,7 @@ class DeploymentDriver:
             )
 
     def _lint_analyses(self, situation: Situation) -> None:
-        hashes = {"Latest": situation.hash or "latest", "Stable": situation.stable_hash or "stable"}
+        hashes = hashes_of(situation)
         for where, analysis in self._analyses():
             try:
                 self._load(analysis, hashes, background=where == ANALYSIS)
@@ -301,6 +301,16 @@ class DeploymentDriver:
                 raise
             except AirgapError as error:
                 raise AirgapError(f"{self._title}: {where}: {error.message}", **error.details) from error
+
+    def longest_analysis(self, situation: Situation) -> tuple[float, str]:
+        """See `Driver`."""
+        steps, hashes = self._raw()[0], hashes_of(situation)
+        found = [
+            (self._load(step[ANALYSIS], hashes, background=False).shortest, f"steps[{index}]")
+            for index, step in enumerate(steps)
+            if ANALYSIS in step
+        ]
+        return max(found, default=(0.0, ""))
 
     def _load(self, analysis: Mapping[str, Any], hashes: Mapping[str, str], background: bool) -> GateSpec:
         where = (self._session, self._namespace, self._name)

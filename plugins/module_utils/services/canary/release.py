@@ -30,6 +30,7 @@ from ..analysis import Check, GateResult, GateSpec, run_gate
 from ..live import Output, Watching
 from ..release_record import FAILED, PROMOTED, ROLLED_BACK, LeaseLost, Record
 from .driver import Deleted, Driver, Expected, NotOurs, Situation, Verification
+from .seen import hashes_of
 
 ROLLBACK, LEAVE = "rollback", "leave"
 ABORT, PAUSE = "abort", "pause"
@@ -236,12 +237,23 @@ class Release:
             )
         for warning in self._driver.lint(situation):
             self._warn(warning)
+        longest, where = self._driver.longest_analysis(situation)
+        self._refuse_long(longest, f"The analysis of {where}")
         if self._gate is not None:
             for warning in self._gate.lint():
                 self._warn(warning)
-            latest, stable = situation.hash or "latest", situation.stable_hash or "stable"
-            self._gate.load({"Latest": latest, "Stable": stable})
+            spec = self._gate.load(hashes_of(situation))
+            self._refuse_long(spec.shortest, f"The gate {spec.name}")
         return situation
+
+    def _refuse_long(self, seconds: float, what: str) -> None:
+        """A good version would be taken back for being late."""
+        deadline = self._options.step_deadline
+        if seconds >= deadline:
+            raise AirgapError(
+                f"{what} takes {seconds:g} s when all is well, and a step may take {deadline:g} s: give a "
+                f"'step_deadline' well above {seconds:g}, or measure less."
+            )
 
     def _warn(self, warning: Finding | str) -> None:
         self._say(f"warning: {warning}")

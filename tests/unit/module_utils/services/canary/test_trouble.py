@@ -587,6 +587,20 @@ def test_conditions_and_limits_are_linted_in_templates_of_templates(change: dict
         lab.release().preview()
 
 
+@pytest.mark.parametrize("make", [Lab, DeploymentLab])
+@pytest.mark.parametrize("gate", [False, True])
+def test_an_analysis_that_is_longer_than_a_step_may_take_is_refused(make: type[Lab], gate: bool) -> None:
+    lab = make(PAUSES) if gate else make()
+    metric = {**TEMPLATE["spec"]["metrics"][0], "interval": "5m", "count": 4}  # type: ignore[index]
+    lab.session.edit(ANALYSIS_TEMPLATE, "success-rate", NAMESPACE, {"spec": {"metrics": [metric]}})
+    where = "gate AnalysisTemplate lumen/success-rate" if gate else r"analysis of .*steps\[3\]"
+    for attempt in (lab.release(gate=gate).run, lab.release(gate=gate).preview):
+        with pytest.raises(AirgapError, match=rf"The {where} takes 900 s .* may take 900 s: give a 'step_deadline'"):
+            attempt()
+    assert (lab.image(), lab.session.bodies) == (OLD, [])
+    assert lab.release(gate=gate, step_deadline=901.0).preview()["changed"] is True
+
+
 def test_templates_that_the_controller_cannot_merge_are_refused() -> None:
     lab = Lab()
     same = copy.deepcopy(TEMPLATE)
