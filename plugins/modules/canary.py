@@ -114,6 +114,7 @@ options:
     description:
       - How long one step may take, in seconds, more than 0. A pause has its duration on top.
       - The controller's reaction to a change and the way back have the same time each.
+      - An analysis or a O(gate) that takes longer when all is well is refused before anything is changed.
     type: float
     default: 900.0
   scrape_interval:

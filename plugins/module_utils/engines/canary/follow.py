@@ -81,7 +81,7 @@ class State(NamedTuple):
 
     ``phase``: unknown, waiting (generation not observed yet), resting (on stable, nothing in progress), progressing,
     paused, aborted, promoted or superseded. ``decision``: empty, pause (an indefinite pause step waits), inconclusive
-    (paused by an analysis that was so), good or bad. ``since``: when the pause of the step began, as the Rollout says it.
+    (paused by an analysis that was so), good or bad. ``since``: when the step's pause began, as the Rollout says it.
     """
 
     phase: str

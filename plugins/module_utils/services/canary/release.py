@@ -85,7 +85,8 @@ class _Interrupted(Exception):
     """The canary went on without our gate, or its time is over."""
 
 
-class _Pause(NamedTuple):
+@dataclass(frozen=True)
+class _Pause:
     """A step's pause. A version that is tried again comes to the same step, but not to the same pause."""
 
     hash: str
@@ -529,7 +530,7 @@ class Release:
 
     def _note_gate(self, key: _Pause, phase: str, checks: list[dict[str, Any]]) -> None:
         text = f"gate at step {key.index + 1}: {phase}"
-        self._note(GATE, text, **key._asdict(), result=phase, measurements=checks)
+        self._note(GATE, text, **vars(key), result=phase, measurements=checks)
 
     def _still_at(self, state: State) -> None:
         self._tick()
@@ -547,7 +548,7 @@ class Release:
         """Tried again at the next tick when the Rollout is not at the pause for the moment."""
         expected = Expected(frozenset({self._our_image()}), frozenset({key.hash}))
         if not self._journal.promoting(key):
-            self._note(PROMOTING, f"promoting step {key.index + 1}", **key._asdict())
+            self._note(PROMOTING, f"promoting step {key.index + 1}", **vars(key))
         if self._act(lambda: self._driver.promote(key.index, expected)):
             self._promoting.add(key)
             self._say(f"step {key.index + 1} promoted")
@@ -717,7 +718,7 @@ class Release:
         known = [(_pause_of(entry), entry["result"]) for entry in self._gates_before]
         known += [(key, result.phase) for key, result in self._gates.items()]
         for key, phase in reversed(known):
-            if key[:2] == (hash, index) and since in (None, key.since) and phase != "interrupted":
+            if (key.hash, key.index) == (hash, index) and since in (None, key.since) and phase != "interrupted":
                 return str(phase)
         return ""
 
