@@ -101,7 +101,9 @@ options:
       - Without it, the only container, or the one named like the app.
     type: str
   digest:
-    description: Digest that all pods must run at the end, for example V(sha256:4bc4...).
+    description:
+      - Digest that all pods must run, for example V(sha256:4bc4...).
+      - A canary whose first ready pods run another one is taken back at once.
     type: str
   service:
     description:
@@ -112,6 +114,7 @@ options:
     description:
       - How long one step may take, in seconds, more than 0. A pause has its duration on top.
       - The controller's reaction to a change and the way back have the same time each.
+      - An analysis or a O(gate) that takes longer when all is well is refused before anything is changed.
     type: float
     default: 900.0
   scrape_interval:

@@ -172,7 +172,7 @@ class Rollouts:
             raise AirgapError(f"{self._title(rollout['metadata']['name'])}: {error}.") from error
 
     def _do(self, request: Request, rollout: dict[str, Any], patch: Patch, end: float) -> Act:
-        """Write it. What was perhaps written when the API server went away is not written again."""
+        """Write it. A promotion that was perhaps written when the API server went away is not written again."""
         name, basis = rollout["metadata"]["name"], _basis(rollout)
         lost, attempts = False, 0
         while True:
@@ -192,8 +192,8 @@ class Rollouts:
                 self._say(name, f"tried again: {error.message}")
                 self._pause()
             rollout = self._patiently(name, end)
-            if lost and _basis(rollout) != basis:
-                return act
+            if lost and request.verb == verbs.PROMOTE and _basis(rollout) != basis:
+                return act  # a promotion alone would do more when it is done twice
             patch, basis = self._plan(request, rollout), _basis(rollout)
             if not patch.changed:
                 return act if lost else Act(name, patch)
@@ -309,7 +309,8 @@ class _Fleet:
         self._followers = {name: Follower(name) for name in names}
         self._began_aborted: dict[str, bool] = {}
         self._sets: dict[str, str] = {}
-        self._homeless: dict[str, list[Observation]] = {}
+        """ReplicaSet → Rollout; empty for one that is none of these Rollouts'."""
+        self._homeless: dict[str, dict[str, Observation]] = {}
 
     def see(self, observation: Observation) -> None:
         """Give it to whom it belongs; a pod waits until its ReplicaSet is known."""
@@ -318,24 +319,30 @@ class _Fleet:
             if obj["metadata"]["name"] in self._followers:
                 self._rollout(obj["metadata"]["name"], observation)
         elif observation.kind == POD:
-            owner = _owner(obj, REPLICA_SET)
-            if owner in self._sets:
-                self._tell(self._sets[owner], observation)
-            else:
-                self._homeless.setdefault(owner, []).append(observation)
+            self._pod(_owner(obj, REPLICA_SET), observation)
         else:
             self._part(observation)
 
+    def _pod(self, owner: str, observation: Observation) -> None:
+        if owner in self._sets:
+            if self._sets[owner]:
+                self._tell(self._sets[owner], observation)
+        elif owner:
+            waiting, uid = self._homeless.setdefault(owner, {}), observation.object["metadata"].get("uid", "")
+            waiting[uid] = observation
+            if observation.type == "DELETED":
+                del waiting[uid]
+
     def _part(self, observation: Observation) -> None:
         name = _owner(observation.object, ROLLOUT)
-        if name not in self._followers:
-            return
-        self._tell(name, observation)
+        ours = name in self._followers
+        if ours:
+            self._tell(name, observation)
         if observation.kind == REPLICA_SET:
             replica_set = observation.object["metadata"]["name"]
-            self._sets[replica_set] = name
-            for pod in self._homeless.pop(replica_set, ()):
-                self._tell(name, pod)
+            self._sets[replica_set] = name if ours else ""
+            for pod in self._homeless.pop(replica_set, {}).values():
+                self._pod(replica_set, pod)
 
     def _rollout(self, name: str, observation: Observation) -> None:
         self._tell(name, observation)

@@ -18,6 +18,7 @@ from ..workloads.problems import Problem, pod_problem, replica_set_problem
 from .guard import tripped
 from .objects import (
     HASH_LABEL,
+    PAUSE_STEP,
     Measurement,
     Object,
     RolloutView,
@@ -29,7 +30,7 @@ from .replicas import Counts, Scale
 from .steps import ANALYSIS, SET_WEIGHT, Step, StepError, read_steps
 
 ABORTED, PROMOTED, SUPERSEDED = "aborted", "promoted", "superseded"
-PAUSE_STEP, PAUSE_INCONCLUSIVE = "CanaryPauseStep", "InconclusiveAnalysisRun"
+PAUSE_INCONCLUSIVE = "InconclusiveAnalysisRun"
 MARKS = {"Successful": "✔", "Failed": "✖", "Inconclusive": "?", "Error": "⚠"}
 
 _ABORT_TEXT = "RolloutAborted: "
@@ -80,7 +81,7 @@ class State(NamedTuple):
 
     ``phase``: unknown, waiting (generation not observed yet), resting (on stable, nothing in progress), progressing,
     paused, aborted, promoted or superseded. ``decision``: empty, pause (an indefinite pause step waits), inconclusive
-    (paused by an analysis that was so), good or bad.
+    (paused by an analysis that was so), good or bad. ``since``: when the step's pause began, as the Rollout says it.
     """
 
     phase: str
@@ -90,6 +91,7 @@ class State(NamedTuple):
     decision: str = ""
     reason: str = ""
     revision: str = ""
+    since: str = ""
 
 
 class Follower:
@@ -421,9 +423,13 @@ class Follower:
         self._troubled_since = troubled
         return sure
 
+    def canary_pods(self) -> list[Object]:
+        """The pods of the change in progress, or ended last, that are there."""
+        return [obj for obj in self._kinds["Pod"].values() if self._of_canary(obj)]
+
     def warnings(self) -> list[str]:
         """Last warning events of the canary's pods: for the message of a deadline."""
-        names = {o["metadata"]["name"] for o in self._kinds["Pod"].values() if self._of_canary(o)}
+        names = {obj["metadata"]["name"] for obj in self.canary_pods()}
         return [f"{name}: {text}" for name, text in sorted(self._warnings.items()) if name in names]
 
     def _event(self, obj: Object, at: float) -> list[Entry]:
@@ -470,7 +476,7 @@ class Follower:
             return State("resting", None, "", view.stable)
         step = self._step(view) if not change.outcome else None
         phase, decision, reason = self._verdict(change, view, step)
-        return State(phase, step, change.hash, view.stable, decision, reason, change.revision)
+        return State(phase, step, change.hash, view.stable, decision, reason, change.revision, view.paused_since)
 
     def _verdict(self, change: Change, view: RolloutView, step: Step | None) -> tuple[str, str, str]:
         if change.outcome:

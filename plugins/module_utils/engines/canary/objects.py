@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+PAUSE_STEP = "CanaryPauseStep"
 HASH_LABEL = "rollouts-pod-template-hash"
 STEP_LABEL = "step-index"
 REVISION_ANNOTATION = "rollout.argoproj.io/revision"
@@ -40,6 +41,8 @@ class RolloutView:
     aborted: bool
     full: bool
     pauses: tuple[str, ...]
+    paused_since: str
+    """When the pause of the step began, RFC 3339: tells it from that of another attempt. Empty without one."""
     run: str
     """Name of the current step's AnalysisRun; empty without one."""
     background: str
@@ -57,7 +60,7 @@ class RolloutView:
 def read_rollout(obj: Object) -> RolloutView:
     """Read a Rollout. ``status.observedGeneration`` is a string and lags behind ``metadata.generation``."""
     meta, status = obj["metadata"], obj.get("status") or {}
-    canary = status.get("canary") or {}
+    canary, pauses = status.get("canary") or {}, status.get("pauseConditions") or ()
     run, background = (canary.get(f"current{which}AnalysisRunStatus") or {} for which in ("Step", "Background"))
     return RolloutView(
         observed=str(status.get("observedGeneration")) == str(meta.get("generation")),
@@ -69,7 +72,8 @@ def read_rollout(obj: Object) -> RolloutView:
         message=status.get("message") or "",
         aborted=bool(status.get("abort")),
         full=bool(status.get("promoteFull")),
-        pauses=tuple(pause.get("reason", "") for pause in status.get("pauseConditions") or ()),
+        pauses=tuple(pause.get("reason", "") for pause in pauses),
+        paused_since=next((p.get("startTime") or "" for p in pauses if p.get("reason") == PAUSE_STEP), ""),
         run=run.get("name") or "",
         background=background.get("name") or "",
         replicas=status.get("replicas") or 0,

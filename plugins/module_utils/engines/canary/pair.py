@@ -257,6 +257,8 @@ class Look:
     message: str = ""
     aborted: bool = False
     pauses: Sequence[str] = ()
+    since: str = ""
+    """When the step in progress began."""
     run: str = ""
     """Name of the analysis of the step in progress."""
 
@@ -271,7 +273,7 @@ def as_rollout(name: str, steps: Sequence[Mapping[str, Any]], look: Look, versio
         "phase": look.phase,
         "message": look.message,
         "abort": look.aborted,
-        "pauseConditions": [{"reason": reason} for reason in look.pauses],
+        "pauseConditions": [{"reason": reason, "startTime": look.since} for reason in look.pauses],
         "canary": {"currentStepAnalysisRunStatus": {"name": look.run}} if look.run else {},
         "replicas": look.canary.spec + look.rest.spec,
         "updatedReplicas": look.canary.spec,

@@ -34,7 +34,6 @@ from ...engines.analysis.metric import format_value
 from ...engines.canary import machine
 from ...engines.canary.follow import (
     PAUSE_INCONCLUSIVE,
-    PAUSE_STEP,
     PROMOTED,
     SUPERSEDED,
     Change,
@@ -43,7 +42,7 @@ from ...engines.canary.follow import (
     State,
 )
 from ...engines.canary.machine import BACKGROUND, Action, Course, Pods, Verdict
-from ...engines.canary.objects import TRACKING_ANNOTATION
+from ...engines.canary.objects import PAUSE_STEP, TRACKING_ANNOTATION
 from ...engines.canary.pair import MEMORY_ANNOTATION as MEMORY
 from ...engines.canary.pair import (
     POD_HASH,
@@ -80,7 +79,7 @@ from ...times import Clock, rfc3339
 from ..analysis import Check, GateSpec
 from ..lint import lint_release, refuse_errors
 from .driver import THE_APPS_OWN, Deleted, Expected, NotOurs, Situation, Strategy, Verification
-from .seen import conditions_of, digests_of, is_ready, measurement_rows, sends_to, step_rows, version_of
+from .seen import conditions_of, digests_of, hashes_of, is_ready, measurement_rows, sends_to, step_rows, version_of
 from .stepped import SteppedGate, load_analysis
 
 _INSTANCE_LABEL = "app.kubernetes.io/instance"
@@ -294,7 +293,7 @@ class DeploymentDriver:
             )
 
     def _lint_analyses(self, situation: Situation) -> None:
-        hashes = {"Latest": situation.hash or "latest", "Stable": situation.stable_hash or "stable"}
+        hashes = hashes_of(situation)
         for where, analysis in self._analyses():
             try:
                 self._load(analysis, hashes, background=where == ANALYSIS)
@@ -302,6 +301,16 @@ class DeploymentDriver:
                 raise
             except AirgapError as error:
                 raise AirgapError(f"{self._title}: {where}: {error.message}", **error.details) from error
+
+    def longest_analysis(self, situation: Situation) -> tuple[float, str]:
+        """See `Driver`."""
+        steps, hashes = self._raw()[0], hashes_of(situation)
+        found = [
+            (self._load(step[ANALYSIS], hashes, background=False).shortest, f"steps[{index}]")
+            for index, step in enumerate(steps)
+            if ANALYSIS in step
+        ]
+        return max(found, default=(0.0, ""))
 
     def _load(self, analysis: Mapping[str, Any], hashes: Mapping[str, str], background: bool) -> GateSpec:
         where = (self._session, self._namespace, self._name)
@@ -538,6 +547,7 @@ class DeploymentDriver:
             rest,
             message,
             pauses=pauses,
+            since=str(memory.since),
             run=name,
         )
 
@@ -577,6 +587,11 @@ class DeploymentDriver:
         """See `Driver`."""
         memory = self._memory
         return None if memory is None or memory.aborted else self._follower.problem(now)
+
+    def digests(self) -> list[str]:
+        """See `Driver`."""
+        ready = [pod for pod in self._follower.canary_pods() if is_ready(pod)]
+        return digests_of(ready, self._find_container())
 
     def marker(self) -> tuple[Any, ...]:
         """See `Driver`."""

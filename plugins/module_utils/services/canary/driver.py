@@ -112,6 +112,12 @@ class Driver(Protocol):
         Returns what somebody should know who releases it all the same: findings, or sentences.
         """
 
+    def longest_analysis(self, situation: Situation) -> tuple[float, str]:
+        """Seconds that the longest analysis of a step takes when it is successful, and where it is, ``steps[1]``.
+
+        After ``inspect``. What only the controller can know of an analysis is not counted.
+        """
+
     def subscriptions(self) -> list[Subscription]:
         """What to watch. After ``inspect``."""
 
@@ -140,6 +146,9 @@ class Driver(Protocol):
 
     def problem(self, now: float) -> Problem | None:
         """Why the canary's pods cannot start. ``now``: seconds of a clock that does not jump."""
+
+    def digests(self) -> list[str]:
+        """What the canary's ready pods that were seen run, of the released container."""
 
     def marker(self) -> tuple[Any, ...]:
         """Changes whenever a step begins, and when the last has ended."""

@@ -30,6 +30,7 @@ from ..analysis import Check, GateResult, GateSpec, run_gate
 from ..live import Output, Watching
 from ..release_record import FAILED, PROMOTED, ROLLED_BACK, LeaseLost, Record
 from .driver import Deleted, Driver, Expected, NotOurs, Situation, Verification
+from .seen import hashes_of
 
 ROLLBACK, LEAVE = "rollback", "leave"
 ABORT, PAUSE = "abort", "pause"
@@ -47,7 +48,7 @@ _CATCH_UP_SECONDS, _QUIET_SECONDS = 3.0, 0.5
 STARTED, OBSERVED, STEP, PROMOTING = "canary_started", "canary_observed", "canary_step", "canary_promoting"
 ABORTING, RESTORING, ENDED = "canary_aborting", "canary_restoring", "canary_ended"
 GATE = "canary_gate"
-_INCONCLUSIVE = "Inconclusive"
+_SUCCESSFUL, _INCONCLUSIVE = "Successful", "Inconclusive"
 
 # What reading, judging and changing may raise: an object of an unexpected shape must not end a release half-way.
 _ERRORS = (AirgapError, AttributeError, LookupError, TypeError, ValueError)
@@ -84,8 +85,13 @@ class _Interrupted(Exception):
     """The canary went on without our gate, or its time is over."""
 
 
-_Pause = tuple[str, int]
-"""The canary's hash and the index of the step."""
+@dataclass(frozen=True)
+class _Pause:
+    """A step's pause. A version that is tried again comes to the same step, but not to the same pause."""
+
+    hash: str
+    index: int
+    since: str
 
 
 class Release:
@@ -146,8 +152,7 @@ class Release:
             }
             for planned in situation.planned
         ]
-        changed = bool(self._options.image) and situation.image != self._options.image
-        image = self._image(situation)
+        changed, image = not self._nothing_to_do(situation), self._image(situation)
         return {"changed": changed, "driver": self._driver.name, "planned": steps, "image": image, "lint": self._lint}
 
     def run(self) -> dict[str, Any]:
@@ -168,8 +173,8 @@ class Release:
             watcher.stop()
 
     def _drive(self, situation: Situation) -> dict[str, Any]:
-        if self._journal.has(STARTED) or situation.changing:
-            self._catch_up()  # who comes later sees everything before it judges anything
+        # Who comes later sees everything before it judges anything; who may not see it is told before any change.
+        self._catch_up()
         if self._journal.has(ABORTING):
             self._say(f"taking up the roll-back of a run before: {self._journal.reason}")
             return self._end(situation, _Verdict("bad", self._journal.reason))
@@ -233,12 +238,23 @@ class Release:
             )
         for warning in self._driver.lint(situation):
             self._warn(warning)
+        longest, where = self._driver.longest_analysis(situation)
+        self._refuse_long(longest, f"The analysis of {where}")
         if self._gate is not None:
             for warning in self._gate.lint():
                 self._warn(warning)
-            latest, stable = situation.hash or "latest", situation.stable_hash or "stable"
-            self._gate.load({"Latest": latest, "Stable": stable})
+            spec = self._gate.load(hashes_of(situation))
+            self._refuse_long(spec.shortest, f"The gate {spec.name}")
         return situation
+
+    def _refuse_long(self, seconds: float, what: str) -> None:
+        """A good version would be taken back for being late."""
+        deadline = self._options.step_deadline
+        if seconds >= deadline:
+            raise AirgapError(
+                f"{what} takes {seconds:g} s when all is well, and a step may take {deadline:g} s: give a "
+                f"'step_deadline' well above {seconds:g}, or measure less."
+            )
 
     def _warn(self, warning: Finding | str) -> None:
         self._say(f"warning: {warning}")
@@ -248,7 +264,8 @@ class Release:
     def _inspect(self) -> Situation:
         end = self._clock.monotonic() + _OBSERVE_SECONDS
         while True:
-            situation = self._driver.inspect()
+            begun = self._journal.has(STARTED)  # what was begun is not given up for a moment of silence
+            situation: Situation = self._insist(self._driver.inspect) if begun else self._driver.inspect()
             if situation.observed or self._clock.monotonic() >= end:
                 return situation
             self._out.check()
@@ -324,7 +341,7 @@ class Release:
         if state.decision == "pause" and state.step is not None:
             return self._at_pause(state, state.step.index)
         if state.decision == "inconclusive" and state.step is not None:
-            self._leave_to_somebody((state.canary_hash, state.step.index), state.reason)
+            self._leave_to_somebody(_Pause(state.canary_hash, state.step.index, state.since), state.reason)
         return None
 
     def _decided(self) -> _Verdict | None:
@@ -337,7 +354,15 @@ class Release:
             return _Verdict("lost" if state.phase == SUPERSEDED else "bad", self._why(state))
         if state.phase == "resting" and self._options.image and self._driver.arrived(self._options.image):
             return _Verdict("good", "stable runs this image already")
-        return None
+        wrong = self._wrong_digest()
+        return _Verdict("bad", wrong) if wrong else None
+
+    def _wrong_digest(self) -> str:
+        """What the canary's pods run that is not what was asked for; empty while none is known to."""
+        wanted, state = self._options.digest, self._driver.state()
+        going_on = wanted and state.canary_hash != state.stable_hash
+        others = [digest for digest in self._driver.digests() if digest != wanted] if going_on else []
+        return f"the canary's pods run the digest {', '.join(others)}, not {wanted}" if others else ""
 
     def _trouble(self) -> _Verdict | None:
         problem = self._driver.problem(self._clock.monotonic())
@@ -442,20 +467,23 @@ class Release:
     # -- our gate ------------------------------------------------------------------------------------------------
 
     def _at_pause(self, state: State, index: int) -> _Verdict | None:
-        key = (state.canary_hash, index)
+        key = _Pause(state.canary_hash, index, state.since)
         if key in self._promoting:
             return None  # the controller has been told
-        if key not in self._passed and self._journal.promoting(*key):
+        known = self._gate_phase(key.hash, key.index, key.since)
+        if key not in self._passed and (known == _SUCCESSFUL or self._journal.promoting(key)):
             self._say("this pause has passed its gate in a run before")
             self._passed.add(key)
         if key in self._passed:
-            self._end_pause(key, index)
+            self._end_pause(key)
             return None
+        if known == _INCONCLUSIVE and self._options.on_inconclusive == PAUSE:
+            self._leave_to_somebody(key, "the gate was inconclusive")
+            return None
+        if known:
+            return _Verdict("bad", f"gate at step {index + 1}: {known} (in a run before)")
         if self._gate is None:
             self._leave_to_somebody(key, "no gate is given")
-            return None
-        if self._options.on_inconclusive == PAUSE and self._gate_phase(key) == _INCONCLUSIVE:
-            self._leave_to_somebody(key, "the gate was inconclusive")
             return None
         try:
             result = self._run_gate(self._gate, state, key)
@@ -465,7 +493,7 @@ class Release:
         self._say(f"gate {result.phase}")
         if after_verdict(result.phase) == "promote":
             self._passed.add(key)
-            self._end_pause(key, index)
+            self._end_pause(key)
             return None
         if result.phase == _INCONCLUSIVE and self._options.on_inconclusive == PAUSE:
             return None
@@ -501,8 +529,8 @@ class Release:
         return result
 
     def _note_gate(self, key: _Pause, phase: str, checks: list[dict[str, Any]]) -> None:
-        text = f"gate at step {key[1] + 1}: {phase}"
-        self._note(GATE, text, hash=key[0], index=key[1], result=phase, measurements=checks)
+        text = f"gate at step {key.index + 1}: {phase}"
+        self._note(GATE, text, **vars(key), result=phase, measurements=checks)
 
     def _still_at(self, state: State) -> None:
         self._tick()
@@ -513,24 +541,24 @@ class Release:
         if not waits and (now.decision, now.step) != ("pause", state.step):
             raise _Interrupted
         now_seconds = self._clock.monotonic()
-        if self._driver.problem(now_seconds) or now_seconds >= self._deadline:
+        if self._wrong_digest() or self._driver.problem(now_seconds) or now_seconds >= self._deadline:
             raise _Interrupted
 
-    def _end_pause(self, key: _Pause, index: int) -> None:
+    def _end_pause(self, key: _Pause) -> None:
         """Tried again at the next tick when the Rollout is not at the pause for the moment."""
-        hash, image = key[0], self._our_image()
-        if not self._journal.promoting(*key):
-            self._note(PROMOTING, f"promoting step {index + 1}", hash=hash, index=index)
-        if self._act(lambda: self._driver.promote(index, Expected(frozenset({image}), frozenset({hash})))):
+        expected = Expected(frozenset({self._our_image()}), frozenset({key.hash}))
+        if not self._journal.promoting(key):
+            self._note(PROMOTING, f"promoting step {key.index + 1}", **vars(key))
+        if self._act(lambda: self._driver.promote(key.index, expected)):
             self._promoting.add(key)
-            self._say(f"step {index + 1} promoted")
+            self._say(f"step {key.index + 1} promoted")
 
     # -- endings -------------------------------------------------------------------------------------------------
 
     def _promoted(self, situation: Situation, reason: str) -> dict[str, Any]:
         state = self._driver.state()
         hash = state.canary_hash or state.stable_hash
-        verification = self._verified(hash, restored=True, image=self._options.image)
+        verification = self._verified(hash, True, digest=self._options.digest, image=self._options.image)
         if verification.missing:
             return self._result(FAILED, " ".join(verification.missing), situation, verification)
         self._say(f"verified: {verification.hash} alone is behind {', '.join(verification.endpoints) or 'no Service'}")
@@ -595,8 +623,9 @@ class Release:
         images = {self._our_image(), self._options.image, self._stable_image(situation)} - {""}
         return Expected(frozenset(images), frozenset({hash, stable}) if hash else frozenset())
 
-    def _verified(self, hash: str, restored: bool, seconds: float = _VERIFY_SECONDS, image: str = "") -> Verification:
-        digest = self._options.digest if hash == self._driver.state().canary_hash else ""
+    def _verified(
+        self, hash: str, restored: bool, seconds: float = _VERIFY_SECONDS, digest: str = "", image: str = ""
+    ) -> Verification:
         deadline = self._clock.monotonic() + seconds
         while True:
             verification: Verification = self._insist(lambda: self._driver.verify(hash, restored, digest, image))
@@ -667,7 +696,7 @@ class Release:
         steps = []
         for step in self._driver.steps():
             step = {**step, "started_at": _time(step["started_at"]), "finished_at": _time(step["finished_at"])}
-            phase = self._gate_phase((hash, step["index"]))
+            phase = self._gate_phase(hash, step["index"])
             if phase:
                 step["result"] = phase
             before = self._journal.step(hash, step["index"]) or {}
@@ -679,16 +708,19 @@ class Release:
     def _measurements(self) -> list[dict[str, Any]]:
         found = self._driver.measurements()
         gates = [(entry["hash"], entry["index"], entry["measurements"]) for entry in self._gates_before]
-        gates += [(hash, index, checks) for (hash, index), checks in self._checks.items()]
+        gates += [(key.hash, key.index, checks) for key, checks in self._checks.items()]
         for hash, index, checks in gates:
             found += [{"run": f"gate-{hash}-{index}", **check} for check in checks]
         return sorted(found, key=lambda each: str(each["at"]))
 
-    def _gate_phase(self, key: _Pause) -> str:
-        if key in self._gates:
-            return self._gates[key].phase
-        phases = [entry["result"] for entry in self._gates_before if (entry["hash"], entry["index"]) == key]
-        return next((phase for phase in reversed(phases) if phase != "interrupted"), "")
+    def _gate_phase(self, hash: str, index: int, since: str | None = None) -> str:
+        """The last verdict at a step's pause that began then, or at any of the step's without ``since``."""
+        known = [(_pause_of(entry), entry["result"]) for entry in self._gates_before]
+        known += [(key, result.phase) for key, result in self._gates.items()]
+        for key, phase in reversed(known):
+            if (key.hash, key.index) == (hash, index) and since in (None, key.since) and phase != "interrupted":
+                return str(phase)
+        return ""
 
     def _result(
         self,
@@ -775,8 +807,8 @@ class _Journal:
     def has(self, phase: str) -> bool:
         return any(entry["phase"] == phase for entry in self._entries)
 
-    def promoting(self, hash: str, index: int) -> bool:
-        return any((e["phase"], e.get("hash"), e.get("index")) == (PROMOTING, hash, index) for e in self._entries)
+    def promoting(self, key: _Pause) -> bool:
+        return any(entry["phase"] == PROMOTING and _pause_of(entry) == key for entry in self._entries)
 
     def step(self, hash: str, index: int) -> dict[str, Any] | None:
         of = (STEP, hash, index)
@@ -817,6 +849,11 @@ class _Journal:
     def _last(self, phase: str, key: str) -> str:
         values = [str(entry.get(key) or "") for entry in self._entries if entry["phase"] == phase]
         return values[-1] if values else ""
+
+
+def _pause_of(entry: Mapping[str, Any]) -> _Pause:
+    """Without a beginning it may be the pause of another attempt, and is no known one."""
+    return _Pause(str(entry.get("hash")), int(entry.get("index", -1)), str(entry.get("since") or ""))
 
 
 def _already_aborted(situation: Situation) -> str:

@@ -22,15 +22,16 @@ from ...adapters.kube.session import Conflict, Invalid, KubeError, NotFound, Ses
 from ...adapters.kube.watcher import Observation, Subscription
 from ...engines.analysis.findings import Finding
 from ...engines.analysis.lint import DEFAULT_SCRAPE_INTERVAL
-from ...engines.canary.follow import PAUSE_STEP, SUPERSEDED, Change, Entry, Follower, State
-from ...engines.canary.objects import HASH_LABEL, TRACKING_ANNOTATION, RolloutView, read_rollout
+from ...engines.canary.follow import SUPERSEDED, Change, Entry, Follower, State
+from ...engines.canary.objects import HASH_LABEL, PAUSE_STEP, TRACKING_ANNOTATION, RolloutView, read_rollout
 from ...engines.canary.replicas import DEFAULT_FENCEPOST, ReplicaError
-from ...engines.canary.steps import Planned, StepError, plan, read_steps
+from ...engines.canary.steps import ANALYSIS, Planned, StepError, plan, read_steps
 from ...engines.workloads.problems import Problem
 from ...errors import AirgapError
 from ..lint import lint_release, refuse_errors
 from .driver import THE_APPS_OWN, Deleted, Expected, NotOurs, Situation, Strategy, Verification
-from .seen import conditions_of, digests_of, is_ready, measurement_rows, sends_to, step_rows, version_of
+from .seen import conditions_of, digests_of, hashes_of, is_ready, measurement_rows, sends_to, step_rows, version_of
+from .stepped import load_analysis
 
 _ATTEMPTS = 5
 
@@ -153,6 +154,27 @@ class RolloutDriver:
         self._plan(self._rollout)
         return findings
 
+    def longest_analysis(self, situation: Situation) -> tuple[float, str]:
+        """See `Driver`."""
+        steps = (self._rollout["spec"]["strategy"]["canary"] or {}).get("steps") or ()
+        found = [
+            (self._shortest(step[ANALYSIS], hashes_of(situation)), f"spec.strategy.canary.steps[{index}]")
+            for index, step in enumerate(steps)
+            if step.get(ANALYSIS)
+        ]
+        return max(found, default=(0.0, ""))
+
+    def _shortest(self, analysis: Mapping[str, Any], hashes: Mapping[str, str]) -> float:
+        try:
+            where = (self._session, self._namespace, self._name)
+            return load_analysis(*where, analysis, hashes, kind=ROLLOUT).shortest
+        except KubeError as error:
+            if error.passing:
+                raise
+        except AirgapError:
+            pass  # the controller can do more than our own gate
+        return 0.0
+
     def _refuse_another_strategy(self) -> None:
         canary = self._rollout["spec"]["strategy"]["canary"] or {}
         for key in ("steps", "analysis"):
@@ -251,6 +273,13 @@ class RolloutDriver:
     def problem(self, now: float) -> Problem | None:
         """See `Driver`."""
         return self._follower.problem(now) if self._change is self._follower.change else None
+
+    def digests(self) -> list[str]:
+        """See `Driver`."""
+        if self._change is not self._follower.change:
+            return []
+        ready = [pod for pod in self._follower.canary_pods() if is_ready(pod)]
+        return digests_of(ready, self._find_container(self._rollout)["name"])
 
     def marker(self) -> tuple[Any, ...]:
         """See `Driver`."""

@@ -13,6 +13,12 @@ from typing import Any
 from ...adapters.kube.kinds import ENDPOINT_SLICE
 from ...adapters.kube.session import Session
 from ...engines.canary.follow import Change, Follower
+from .driver import Situation
+
+
+def hashes_of(situation: Situation) -> dict[str, str]:
+    """For the arguments of analyses, before the canary's own is known."""
+    return {"Latest": situation.hash or "latest", "Stable": situation.stable_hash or "stable"}
 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:

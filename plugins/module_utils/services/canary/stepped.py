@@ -15,7 +15,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Callable
 
-from ...adapters.kube.kinds import DEPLOYMENT
+from ...adapters.kube.kinds import DEPLOYMENT, Kind
 from ...adapters.kube.session import Session
 from ...engines.analysis import shapes
 from ...engines.analysis.metric import TemplateError
@@ -31,15 +31,17 @@ _TURN_SECONDS = 0.5
 def load_analysis(
     session: Session,
     namespace: str,
-    deployment: str,
+    name: str,
     analysis: Mapping[str, Any],
     hashes: Mapping[str, str],
     background: bool = False,
     failures_in_a_row: int = 0,
+    kind: Kind = DEPLOYMENT,
 ) -> GateSpec:
     """The ``analysis`` of a step, or of the canary's ``background``, which may be endless: its templates as one run.
 
-    ``hashes`` gives the pod template hashes Latest and Stable; ``failures_in_a_row`` is our own limit, 0 for none.
+    ``kind`` and ``name`` are the app's; ``hashes`` gives the pod template hashes Latest and Stable;
+    ``failures_in_a_row`` is our own limit, 0 for none.
     Raises ``AirgapError`` for what would make the run an error.
     """
     try:
@@ -57,7 +59,7 @@ def load_analysis(
         "endless": background,
         "consecutive_failure_limit": failures_in_a_row or None,
     }
-    return load_gate(session, options, namespace, hashes, App(DEPLOYMENT, deployment))
+    return load_gate(session, options, namespace, hashes, App(kind, name))
 
 
 def _given(arg: Mapping[str, Any]) -> Any:

@@ -14,7 +14,10 @@ import pytest
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds import (
     ANALYSIS_RUN,
     EXPERIMENT,
+    POD,
+    REPLICA_SET,
     ROLLOUT,
+    Kind,
 )
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import (
     Conflict,
@@ -22,7 +25,7 @@ from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session
     NotFound,
     Unreachable,
 )
-from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.watcher import Subscription
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.watcher import Observation, Subscription
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
 from ansible_collections.lumen.airgap.plugins.module_utils.services.rollout import (
     Act,
@@ -30,6 +33,7 @@ from ansible_collections.lumen.airgap.plugins.module_utils.services.rollout impo
     Request,
     Rollouts,
     Wanted,
+    _Fleet,
     statuses,
 )
 from ansible_collections.lumen.airgap.plugins.plugin_utils.streaming import ParentGone
@@ -207,6 +211,17 @@ def test_not_written_before_the_api_server_went_away() -> None:
     here.session.fail_next("patch", Unreachable("no answer"), times=99)
     with pytest.raises(Unreachable):
         here.act("promote", seconds=5.0)
+
+
+@pytest.mark.parametrize(("verb", "field"), [("abort", "abort"), ("promote_full", "promoteFull")])
+def test_lost_while_the_steps_go_on(verb: str, field: str) -> None:
+    """What can be done twice is done again, wherever the Rollout has come to meanwhile."""
+    here = Site(FakeSession(scripted(NAME)), FakeClock())
+    goes_on = {"currentStepIndex": 3, "phase": "Progressing", "pauseConditions": None, "controllerPause": None}
+    here.clock.at(0.5, lambda: here.session.edit(ROLLOUT, NAME, NAMESPACE, {"status": goes_on}))
+    here.session.fail_next("patch", Unreachable("no answer"))
+    assert here.act(verb)[0].changed is True
+    assert here.session.get(ROLLOUT, NAME, NAMESPACE)["status"].get(field) is True
 
 
 def test_without_a_status_subresource_as_the_plugin_does() -> None:
@@ -465,6 +480,28 @@ def test_fifty_over_one_shared_watch_without_losing_an_event() -> None:
         ]
         assert [line for line in mine if "check" in line] == [f"  check {n}/3 m 1 ✔" for n in (1, 2, 3)]
         assert mine[-2:] == ["promoted: new is stable", "is Healthy"]
+
+
+def pod_of(owner: str, number: int) -> dict[str, Any]:
+    owners = [{"kind": "ReplicaSet", "name": owner}] if owner else []
+    return {"metadata": {"uid": f"{owner}-pod", "resourceVersion": str(number), "ownerReferences": owners}}
+
+
+def test_of_pods_that_belong_to_nobody_yet_the_newest_alone_are_kept() -> None:
+    fleet = _Fleet([NAME], Wanted(), lambda _name, _text: None)
+
+    def see(kind: Kind, obj: dict[str, Any], event: str = "MODIFIED") -> None:
+        fleet.see(Observation(kind, event, obj, 0.0))
+
+    for number in range(1, 10):
+        see(POD, pod_of("theirs", number))
+        see(POD, pod_of("gone", number))
+        see(POD, pod_of("", number))
+    assert [len(pods) for pods in fleet._homeless.values()] == [1, 1]
+    see(POD, pod_of("gone", 10), "DELETED")
+    see(REPLICA_SET, {"metadata": {"name": "theirs", "ownerReferences": [{"kind": "Deployment", "name": NAME}]}})
+    see(POD, pod_of("theirs", 10))
+    assert not any(fleet._homeless.values())
 
 
 def test_all_that_the_watch_has_missed_is_looked_at() -> None:

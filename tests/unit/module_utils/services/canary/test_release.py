@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ from ansible_collections.lumen.airgap.tests.unit.fakes.canary_lab import (
     Lab,
     bump,
 )
+from ansible_collections.lumen.airgap.tests.unit.fakes.deployments import DeploymentLab
 from ansible_collections.lumen.airgap.tests.unit.fakes.rollouts import NAME, NAMESPACE
 
 
@@ -171,12 +173,28 @@ def test_a_first_deployment_has_nothing_to_go_back_to() -> None:
     assert "no stable version to go back to" in result["reason"]
 
 
-def test_another_digest_is_no_success() -> None:
-    lab = Lab()
-    result = lab.release(digest="sha256:other").run()
-    assert result["outcome"] == "failed"
-    assert "not sha256:other" in result["reason"]
-    assert Lab().release(digest="sha256:hv110").run()["outcome"] == "promoted"
+@pytest.mark.parametrize("make", [Lab, DeploymentLab])
+@pytest.mark.parametrize("gate", [False, True])
+def test_another_digest_is_taken_back_before_anything_is_measured(make: type[Lab], gate: bool) -> None:
+    lab = make(PAUSES if gate else STEPS)
+    result = lab.release(gate=gate, digest="sha256:other").run()
+    assert result["reason"] == "the canary's pods run the digest sha256:hv110, not sha256:other"
+    assert (result["outcome"], lab.image(), result["measurements"]) == ("rolled_back", OLD, [])
+    assert make().release(digest="sha256:hv110").run()["outcome"] == "promoted"
+
+
+def test_what_arrived_before_has_the_digest_too() -> None:
+    """The controller had not looked at the Rollout, or it was not healthy, when the release began."""
+    for patch in ({"spec": {"minReadySeconds": 1}}, {"status": {"phase": "Progressing"}}):
+        for digest, outcome in (("sha256:other", "failed"), ("sha256:hv100", "promoted")):
+            lab = Lab()
+            lab.controller.running = False
+            lab.session.edit(ROLLOUT, NAME, NAMESPACE, patch)
+            lab.after(7, partial(setattr, lab.controller, "running", True))
+            lab.after(8, partial(lab.session.edit, ROLLOUT, NAME, NAMESPACE, {"status": {"phase": "Healthy"}}))
+            result = lab.release(OLD, digest=digest).run()
+            assert (result["outcome"], lab.statuses()) == (outcome, [])
+            assert outcome == "promoted" or "not sha256:other" in result["reason"]
 
 
 def test_somebody_changes_the_image_in_between() -> None:

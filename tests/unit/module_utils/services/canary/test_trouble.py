@@ -24,7 +24,7 @@ from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.watcher import Observation
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
 from ansible_collections.lumen.airgap.plugins.module_utils.services.canary.driver import Deleted, Expected
-from ansible_collections.lumen.airgap.plugins.module_utils.services.release_record import LeaseLost
+from ansible_collections.lumen.airgap.plugins.module_utils.services.release_record import LeaseLost, Record
 from ansible_collections.lumen.airgap.tests.unit.fakes.canary_lab import (
     ANALYSIS,
     NEW,
@@ -36,6 +36,7 @@ from ansible_collections.lumen.airgap.tests.unit.fakes.canary_lab import (
     Lab,
     bump,
 )
+from ansible_collections.lumen.airgap.tests.unit.fakes.deployments import DeploymentLab
 from ansible_collections.lumen.airgap.tests.unit.fakes.rollouts import NAME, NAMESPACE
 from ansible_collections.lumen.airgap.tests.unit.fakes.watcher import FakeWatcher
 
@@ -136,6 +137,30 @@ def test_a_change_that_is_forbidden_is_told_at_once() -> None:
 # -- errors in mid-release ----------------------------------------------------------------------------------------
 
 
+def test_what_may_not_be_watched_is_told_before_anything_is_changed() -> None:
+    lab = Lab()
+
+    class Refused(FakeWatcher):
+        def next(self, timeout: float) -> Observation | None:
+            self.next = super().next  # type: ignore[method-assign]
+            raise Forbidden("list Event: 403", status=403)
+
+    with pytest.raises(Forbidden):
+        lab.release(watch=lambda wanted: Refused(lab.session, wanted, lab.clock)).run()
+    assert (lab.image(), lab.session.bodies) == (OLD, [])
+
+
+def test_an_api_server_that_is_away_when_a_release_is_taken_up() -> None:
+    lab = Lab(PAUSES)
+    lab.value = dies  # type: ignore[assignment]
+    with pytest.raises(Killed):
+        lab.release(gate=True, record=lab.record()).run()
+    lab.value = lambda: [1.0]
+    release = lab.release(gate=True, record=lab.record(force=True))
+    lab.session.fail_next("get", Unreachable("503", status=503), times=3)
+    assert release.run()["outcome"] == "promoted"
+
+
 def test_a_gate_that_cannot_be_read_for_a_moment() -> None:
     lab = Lab(PAUSES)
     release = lab.release(gate=True)
@@ -190,14 +215,14 @@ def test_an_object_of_an_unexpected_shape_takes_back(monkeypatch: pytest.MonkeyP
 
 def test_a_restore_that_is_refused_is_read_again() -> None:
     lab = Lab(answers=["Failed"])
-    lab.after(0.15, lambda: lab.session.fail_next("patch", Invalid("conflicting webhook", status=422)))
+    lab.after(0.65, lambda: lab.session.fail_next("patch", Invalid("conflicting webhook", status=422)))
     assert lab.release().run()["outcome"] == "rolled_back"
     assert lab.image() == OLD
 
 
 def test_an_error_while_taking_back_is_told_with_everything_seen() -> None:
     lab = Lab(answers=["Failed"])
-    lab.after(0.15, lambda: lab.session.fail_next("patch", Invalid("no such image", status=422), times=100))
+    lab.after(0.65, lambda: lab.session.fail_next("patch", Invalid("no such image", status=422), times=100))
     result = lab.release().run()
     assert result["outcome"] == "failed"
     assert result["reason"].startswith('Metric "success-rate" assessed Failed; ')
@@ -440,6 +465,55 @@ def test_measurements_of_a_run_that_was_killed_are_merged(monkeypatch: pytest.Mo
     assert result["steps"][1]["result"] == "Successful"
 
 
+def dies_noting(record: Record, phase: str) -> Record:
+    """The process is gone before it writes this into the journal."""
+    note = record.note
+
+    def noting(what: str, **data: Any) -> None:
+        if what == phase:
+            raise Killed
+        note(what, **data)
+
+    record.note = noting  # type: ignore[method-assign]
+    return record
+
+
+@pytest.mark.parametrize("lab", [Lab(PAUSES), DeploymentLab(PAUSES)], ids=["rollout", "deployment"])
+def test_a_verdict_of_a_run_that_was_killed_stands(lab: Lab) -> None:
+    lab.value = lambda: [0.5]
+    with pytest.raises(Killed):
+        lab.release(gate=True, record=dies_noting(lab.record(), "canary_aborting")).run()
+    lab.value = lambda: [1.0]
+    asked = len(lab.queries)
+    result = lab.release(gate=True, record=lab.record(force=True)).run()
+    assert (result["outcome"], result["reason"]) == ("rolled_back", "gate at step 2: Failed (in a run before)")
+    assert len(lab.queries) == asked
+
+
+def test_a_good_verdict_of_a_run_that_was_killed_stands_too() -> None:
+    lab = Lab(PAUSES)
+    with pytest.raises(Killed):
+        lab.release(gate=True, record=dies_noting(lab.record(), "canary_promoting")).run()
+    result = lab.release(gate=True, record=lab.record(force=True)).run()
+    assert (result["outcome"], len(lab.queries)) == ("promoted", 3)
+
+
+def test_what_is_tried_again_is_measured_again() -> None:
+    lab = Lab([{"setWeight": 20}, {"pause": {}}, {"setWeight": 80}, {"pause": {"duration": 60}}])
+    lab.after(20, dies)
+    with pytest.raises(Killed):
+        lab.release(gate=True, record=lab.record()).run()
+    assert len(lab.queries) == 3
+    edit(lab, status={"abort": True})
+    lab.clock.sleep(2)
+    edit(lab, status={"abort": None})
+    lab.clock.sleep(2)
+    lab.value = lambda: [0.5]
+    result = lab.release(gate=True, record=lab.record(force=True)).run()
+    assert (result["outcome"], len(lab.queries)) == ("rolled_back", 5)
+    assert result["reason"].startswith("gate at step 2: Failed: ")
+
+
 # -- before and after -----------------------------------------------------------------------------------------------
 
 
@@ -448,6 +522,18 @@ def test_an_autoscaler_just_before_the_release_is_no_other_change() -> None:
     lab.controller.running = False
     edit(lab, spec={"replicas": 3})
     assert lab.release().preview()["changed"] is True
+
+
+@pytest.mark.parametrize("make", [Lab, DeploymentLab])
+def test_check_mode_says_that_what_is_in_progress_will_go_on(make: type[Lab]) -> None:
+    lab = make(PAUSES)
+    lab.value = dies  # type: ignore[assignment]
+    with pytest.raises(Killed):
+        lab.release(gate=True).run()
+    assert lab.release(gate=True).preview()["changed"] is True
+    lab.value = lambda: [1.0]
+    assert lab.release(gate=True).run()["changed"] is True
+    assert lab.release(gate=True).preview()["changed"] is False
 
 
 @pytest.mark.parametrize("what", ["endless", "secret", "range", "nested", "shared", "field"])
@@ -499,6 +585,20 @@ def test_conditions_and_limits_are_linted_in_templates_of_templates(change: dict
     lab.session.edit(ANALYSIS_TEMPLATE, "success-rate", NAMESPACE, {"spec": {"templates": [{"templateName": "bad"}]}})
     with pytest.raises(AirgapError, match=f"AnalysisTemplate lumen/bad, .*{message}"):
         lab.release().preview()
+
+
+@pytest.mark.parametrize("make", [Lab, DeploymentLab])
+@pytest.mark.parametrize("gate", [False, True])
+def test_an_analysis_that_is_longer_than_a_step_may_take_is_refused(make: type[Lab], gate: bool) -> None:
+    lab = make(PAUSES) if gate else make()
+    metric = {**TEMPLATE["spec"]["metrics"][0], "interval": "5m", "count": 4}  # type: ignore[index]
+    lab.session.edit(ANALYSIS_TEMPLATE, "success-rate", NAMESPACE, {"spec": {"metrics": [metric]}})
+    where = "gate AnalysisTemplate lumen/success-rate" if gate else r"analysis of .*steps\[3\]"
+    for attempt in (lab.release(gate=gate).run, lab.release(gate=gate).preview):
+        with pytest.raises(AirgapError, match=rf"The {where} takes 900 s .* may take 900 s: give a 'step_deadline'"):
+            attempt()
+    assert (lab.image(), lab.session.bodies) == (OLD, [])
+    assert lab.release(gate=gate, step_deadline=901.0).preview()["changed"] is True
 
 
 def test_templates_that_the_controller_cannot_merge_are_refused() -> None:
