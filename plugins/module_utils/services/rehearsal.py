@@ -14,7 +14,7 @@ from typing import Any, Callable
 from ..adapters.kube.kinds import ROLLOUT
 from ..adapters.kube.session import Session
 from ..engines.analysis import promql
-from ..engines.analysis.findings import ERROR, WARNING, Document, Finding
+from ..engines.analysis.findings import ERROR, WARNING, Document, Finding, path_text
 from ..engines.analysis.metric import ERROR as ERROR_PHASE
 from ..engines.analysis.metric import Metric, format_value
 from ..engines.canary.lint import CANARY, Reference, lint_rollout, referenced
@@ -225,6 +225,8 @@ class Rehearsal:
             found.append(load_gate(self.session, options, self.options["namespace"], self._hashes, self._app))
             if options["metrics"]:
                 break
+        if not found:
+            raise AirgapError(f"{self.rollout.name}: {path_text(path)} has no templates, and Argo refuses it")
         specs += found
         metrics = [metric for spec in found for metric in spec.metrics]
         return Analysis(

@@ -328,3 +328,15 @@ def test_a_rollout_that_is_not_there(run: Run, manifests: Any, cluster: FakeSess
     assert "is not in the file, and there is no cluster" in lost["msg"]
     cluster.put({**rollout(), "spec": {"strategy": {"blueGreen": {}}}})
     assert "has no spec.strategy.canary" in run(module, namespace="lumen", rollout="api")["msg"]
+
+
+def test_an_analysis_without_templates_is_an_error_and_not_endless(run: Run, manifests: Any) -> None:
+    result = run(
+        module,
+        file=manifests(template(), rollout([{"setWeight": 20}, {"analysis": {}}])),
+        rollout="api",
+        fail_on="never",
+        series=scripted(GOOD),
+    )
+    assert result["verdict"]["phase"] == "Error"
+    assert result["verdict"]["message"].endswith("steps[1].analysis has no templates, and Argo refuses it")
