@@ -628,10 +628,8 @@ class _Metric:
         if all(problems):
             yield self._wrong(name, text, masked, kind or VECTOR, str(problems[0]))
             return
-        place = conditions.zero_division(text)
-        if place:
-            right = text[: place[0]].rstrip() + text[place[1] :]
-            edit = self.edit(name, masked.unmask(right))
+        if conditions.zero_division(text):
+            edit = self.edit(name, masked.unmask(conditions.without_zero_divisions(text)))
             yield self.find("division-by-zero", ERROR, name, "the condition divides by zero", edit)
 
     def _wrong(self, name: str, text: str, masked: conditions.Masked, kind: Type, problem: str) -> Finding:
@@ -640,7 +638,9 @@ class _Metric:
         right = conditions.fitted(text, kind)
         if right and not conditions.mentions(right, "isNaN"):
             right = conditions.guarded(right, kind, failure)
-        edits = [self.edit(name, masked.unmask(right) or conditions.example(kind, failure))]
+        if not right and not conditions.compares(text):
+            right = conditions.example(kind, failure)
+        edits = [self.edit(name, masked.unmask(right))] if right else []
         is_a = "a vector, which is a list" if kind == VECTOR else "a single number"
         if conditions.problem_with(text, other) is None or re.search(r"\bdefault\(", text):
             reason = f"the query gives {is_a}, and the condition is written for another type: {problem}"
@@ -652,17 +652,15 @@ class _Metric:
 
     def _nothing_measured(self, texts: Mapping[str, str], kind: Type) -> Iterator[Finding]:
         """What the metric makes of NaN, and of an empty answer."""
+        if conditions.only_length(texts.values()) or re.match(r"\s*absent(?:_over_time)?\s*\(", self.text):
+            return  # an answer without any element is what is asked for
         success, failure = (texts.get(name, "") for name in _CONDITIONS)
         nan = float("nan")
         on_nan = conditions.verdict(success, failure, [nan] if kind == VECTOR else nan)
         on_empty = conditions.verdict(success, failure, []) if kind == VECTOR else ""
         length_only = conditions.mentions(success, "len") and on_empty == SUCCESSFUL_PHASE
         guarded = any(conditions.mentions(text, "isNaN") for text in texts.values())
-        edits = [
-            self.edit(name, _restored(self.template, self.data[name], kind, name == "failureCondition"))
-            for name in _CONDITIONS
-            if texts.get(name) and conditions.mentions(texts[name], "result")
-        ]
+        edits = self._guards(texts, kind)
         field_, *_others = texts
         nan_possible = self.query is not None and _may_be_nan(self.query)
         guarded = guarded or self.extended("on_nan")
@@ -687,11 +685,19 @@ class _Metric:
             )
             yield self.find("nan-unguarded", WARNING, field_, reason, *edits)
 
-
-def _restored(template: _Template, text: str, kind: Type, failure: bool) -> str:
-    """A condition with its guard, and its arguments as they were written."""
-    masked = conditions.Masked(text)
-    return masked.unmask(conditions.guarded(masked.text, kind, failure))
+    def _guards(self, texts: Mapping[str, str], kind: Type) -> list[Edit]:
+        """The edits that guard the conditions; none when nothing would pass then."""
+        edits: list[Edit] = []
+        guarded = dict(texts)
+        for name in _CONDITIONS:
+            if texts.get(name) and conditions.mentions(texts[name], "result"):
+                failure = name == "failureCondition"
+                guarded[name] = conditions.guarded(texts[name], kind, failure)
+                as_written = conditions.Masked(self.data[name])
+                right = as_written.unmask(conditions.guarded(as_written.text, kind, failure))
+                edits.append(self.edit(name, right))
+        success, failure_ = (guarded.get(name, "") for name in _CONDITIONS)
+        return edits if conditions.passes(success, failure_, kind) else []
 
 
 def _may_be_nan(query: Query) -> bool:

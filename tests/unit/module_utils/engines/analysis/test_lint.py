@@ -10,6 +10,8 @@ import random
 from typing import Any
 
 import pytest
+from ansible_collections.lumen.airgap.plugins.module_utils.engines.analysis import conditions
+from ansible_collections.lumen.airgap.plugins.module_utils.engines.analysis.expression import VECTOR
 from ansible_collections.lumen.airgap.plugins.module_utils.engines.analysis.findings import (
     ERROR,
     WARNING,
@@ -272,6 +274,66 @@ def test_one_rule(template: Document, expected: tuple[str, str, str], value: Any
     assert lint_template(right) == []
 
 
+@pytest.mark.parametrize(
+    ("condition", "right"),
+    [
+        ("result[0] > 0,95", "len(result) > 0 && !isNaN(result[0]) && result[0] > 0.95"),
+        ("result >= 0,995", "len(result) > 0 && !isNaN(result[0]) && result[0] >= 0.995"),
+        ("len(result) > 0 && result[0] ≥ 0.95", GUARDED),
+        ("len(result) == 0 || rate ≤ 2", "len(result) > 0 && !isNaN(result[0]) && result[0] <= 2"),
+        ("result[0] * 100 ≥ 95", "len(result) > 0 && !isNaN(result[0]) && result[0] * 100 >= 95"),
+        ("result[0] > 1,000", None),
+        ("len(result) > 0 && better", GUARDED),
+        ("better(result) > 0.9", None),
+        ("result[0] > 0.9 && worse(result) > 0.5", None),
+        ("result[0] >= 0.95 percent", None),
+    ],
+)
+def test_a_correction_keeps_the_threshold_or_is_none(condition: str, right: str | None) -> None:
+    template = sound(successCondition=condition)
+    (finding,) = lint_template(template)
+    assert (finding.severity, finding.path[-1]) == (ERROR, "successCondition")
+    assert [edit.value for edit in finding.edits] == ([right] if right else [])
+    assert lint_template(apply([template], finding.edits)[0]) == ([] if right else [finding])
+
+
+@pytest.mark.parametrize(
+    ("query", "condition"),
+    [
+        (f"absent(up{CANARY})", "len(result) == 0"),
+        (f"absent(up{CANARY})", "len(result) == 0 || result[0] != 1"),
+        (f"absent_over_time(up{CANARY}[2m])", "len(result) == 0 || result[0] != 1"),
+        (f"up{CANARY} == 0", "len(result) == 0"),
+        (f"up{CANARY} == 0", "len(result) < 3"),
+    ],
+)
+def test_an_empty_answer_may_be_what_is_asked_for(query: str, condition: str) -> None:
+    assert lint_template(sound(query, successCondition=condition)) == []
+
+
+def test_a_guard_that_nothing_passes_is_not_offered() -> None:
+    (finding,) = lint_template(sound(f"up{CANARY}", successCondition="len(result) == 0 && !any(result, # > 1)"))
+    assert (finding.rule, finding.edits) == ("empty-passes", ())
+    (finding,) = lint_template(sound(f"up{CANARY}", successCondition="all(result, # > 5000)"))
+    assert finding.corrected
+
+
+def test_a_pipe_is_guarded_in_parentheses() -> None:
+    template = sound(f"up{CANARY}", successCondition="result | all(# > 1)")
+    (finding,) = lint_template(template)
+    (right,) = corrected([template], finding)
+    assert right.get(finding.path) == "len(result) > 0 && !any(result, isNaN(#)) && (result | all(# > 1))"
+    assert lint_template(right) == []
+
+
+def test_divisions_by_zero_go_at_once() -> None:
+    template = sound(f"up{CANARY}", successCondition="len(result) > 0 && result[0] / 0 / 0 < 1")
+    (finding,) = lint_template(template)
+    (right,) = corrected([template], finding)
+    assert right.get(finding.path) == "len(result) > 0 && result[0] < 1"
+    assert lint_template(right) == []
+
+
 def test_arguments() -> None:
     query = ONE_RATE.replace("ok{", 'ok{app="{{args.app}}",')
     undeclared = lint_template(sound(query))
@@ -407,6 +469,13 @@ def any_template(chance: random.Random) -> Document:
     return document({**metric, "provider": provider}, args=ARGS)
 
 
+def nothing_passes(metric: dict[str, Any]) -> bool:
+    """Whether guards would leave nothing that passes: the two conditions contradict each other."""
+    success, failure = (metric.get(name, "") for name in ("successCondition", "failureCondition"))
+    guards = conditions.guarded(success, VECTOR, False), conditions.guarded(failure or "false", VECTOR, True)
+    return not conditions.passes(*guards, VECTOR)
+
+
 def test_every_correction_makes_its_finding_go_away_and_the_last_leaves_what_only_a_person_can_know() -> None:
     chance = random.Random(20)
     for _case in range(150):
@@ -418,6 +487,9 @@ def test_every_correction_makes_its_finding_go_away_and_the_last_leaves_what_onl
             (template,) = apply([template], mended[0].edits)
         assert mended == [], template.body["spec"]
         left = {finding.rule for finding in lint_template(template)}
+        metric = template.body["spec"]["metrics"][0]
+        if nothing_passes(metric):
+            left -= {"nan-unguarded", "empty-passes", "length-is-no-guard"}
         assert left <= {"invalid-query", "invalid"}, template.body["spec"]
 
 
