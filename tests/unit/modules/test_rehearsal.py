@@ -340,3 +340,35 @@ def test_an_analysis_without_templates_is_an_error_and_not_endless(run: Run, man
     )
     assert result["verdict"]["phase"] == "Error"
     assert result["verdict"]["message"].endswith("steps[1].analysis has no templates, and Argo refuses it")
+
+
+@pytest.mark.parametrize(("pattern", "outcome"), [("success-.*", "promoted"), ("other", "aborted")])
+def test_a_dry_run_of_a_step_does_not_decide(run: Run, manifests: Any, pattern: str, outcome: str) -> None:
+    other = template("u")
+    other["spec"]["metrics"][0] = {**METRIC, "name": "other"}
+    templates = [{"templateName": "t"}, {"templateName": "u"}]
+    steps = [{"analysis": {"templates": templates, "args": [ARG], "dryRun": [{"metricName": pattern}]}}]
+    result = run(
+        module,
+        file=manifests(template(), other, rollout(steps)),
+        rollout="api",
+        series={"scripted": {"success-rate": BAD, "other": GOOD}},
+    )
+    assert (result["outcome"], result["verdict"]["phase"]) == (
+        outcome,
+        "Successful" if outcome == "promoted" else "Failed",
+    )
+
+
+def test_a_dry_run_of_a_step_that_matches_nothing(run: Run, manifests: Any) -> None:
+    steps = [{"analysis": {**STEPS[1]["analysis"], "dryRun": [{"metricName": "gone"}]}}]
+    path = manifests(template(), rollout(steps))
+    result = run(module, file=path, rollout="api", fail_on="never", series=scripted(GOOD))
+    assert result["failed"]
+    assert "gone" in result["msg"]
+
+
+def test_no_metrics_at_all(run: Run) -> None:
+    result = run(module, metrics=[])
+    assert result["failed"]
+    assert "no-metrics" in result["msg"]
