@@ -51,10 +51,6 @@ _LONGEST_OUTAGE = 300.0
 # Windows that are put right get this many scrapes: rate() then stands one that is missed.
 _SCRAPES = 4
 _TAG = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
-# Functions whose answer over nothing, or over too little, is NaN.
-_NAN_FUNCTIONS = frozenset(
-    ("histogram_quantile", "quantile", "quantile_over_time", "scalar", "stddev", "stdvar", "ln", "log2", "log10")
-)
 _ROW = r"consecutive|in a row|back[- ]to[- ]back|подряд"
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBER_IN_A_ROW = re.compile(rf"\b(\d+|{'|'.join(_NUMBERS)})\b(?:\W+\w+){{0,3}}?\W+(?:{_ROW})", re.IGNORECASE)
@@ -662,7 +658,7 @@ class _Metric:
         guarded = any(conditions.mentions(text, "isNaN") for text in texts.values())
         edits = self._guards(texts, kind)
         field_, *_others = texts
-        nan_possible = self.query is not None and _may_be_nan(self.query)
+        nan_possible = self.query is not None and bool(self.query.selectors) and self.query.may_be_nan
         guarded = guarded or self.extended("on_nan")
         unguarded = nan_possible and not guarded and on_nan not in (INCONCLUSIVE_PHASE, ERROR_PHASE)
         if self.extended("on_empty"):
@@ -698,13 +694,6 @@ class _Metric:
                 edits.append(self.edit(name, right))
         success, failure_ = (guarded.get(name, "") for name in _CONDITIONS)
         return edits if conditions.passes(success, failure_, kind) else []
-
-
-def _may_be_nan(query: Query) -> bool:
-    if not query.selectors or query.filtered or query.functions & {"clamp_min", "clamp"}:
-        return False
-    divides = any(division.constant is None for division in query.divisions)
-    return divides or bool(query.functions & _NAN_FUNCTIONS)
 
 
 def _whole(value: Any) -> int | None:

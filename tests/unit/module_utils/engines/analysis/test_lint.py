@@ -537,7 +537,25 @@ def test_queries_that_ask_for_one_version(query: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["a / (b > 0)", "a / clamp_min(b, 1)", "vector(1) / vector(0.5)", "sum(rate(a[2m]))", "a / 100"]
+    "query",
+    [f"clamp_min({RATIO}, 0)", f"{RATIO} and on() (count(up{CANARY}) > 0)", f"({RATIO}) != 0", f"sqrt({ONE_RATE})"],
+)
+def test_queries_that_may_be_nan(query: str) -> None:
+    (finding,) = lint_template(sound(query, successCondition="len(result) > 0 && result[0] >= 0.95"))
+    assert finding.rule == "nan-unguarded"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "a / (b > 0)",
+        "a / clamp_min(b, 1)",
+        "a / b < 2",
+        "count(up == 1) / count(up)",
+        "vector(1) / vector(0.5)",
+        "sum(rate(a[2m]))",
+        "a / 100",
+    ],
 )
 def test_queries_that_cannot_be_nan(query: str) -> None:
     template = sound(query, successCondition="len(result) > 0 && result[0] > 1")
