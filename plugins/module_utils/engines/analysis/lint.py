@@ -26,9 +26,9 @@ from .metric import DEFAULT_CONSECUTIVE_ERROR_LIMIT, Metric, TemplateError, read
 from .metric import ERROR as ERROR_PHASE
 from .metric import INCONCLUSIVE as INCONCLUSIVE_PHASE
 from .metric import SUCCESSFUL as SUCCESSFUL_PHASE
-from .promql import Query, QueryError, Selector
+from .promql import Matcher, Query, QueryError, Selector
 from .run import ERROR_RETRY_INTERVAL
-from .template import RE2_IMPORT_ERROR, dry_run_names
+from .template import PROVIDERS, RE2_IMPORT_ERROR, dry_run_names
 
 #: Seconds between two scrapes where nothing else is said: the default of kube-prometheus-stack.
 DEFAULT_SCRAPE_INTERVAL = 30.0
@@ -52,6 +52,8 @@ _LONGEST_OUTAGE = 300.0
 _SCRAPES = 4
 _TAG = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _ROW = r"consecutive|in a row|back[- ]to[- ]back|подряд"
+# A label's value that nobody has: a regular expression that matches it matches everything.
+_NOBODY = "\N{SNOWMAN} nobody's"
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBER_IN_A_ROW = re.compile(rf"\b(\d+|{'|'.join(_NUMBERS)})\b(?:\W+\w+){{0,3}}?\W+(?:{_ROW})", re.IGNORECASE)
 
@@ -203,6 +205,9 @@ class _Template:
 
     def _name(self, data: Mapping[str, Any], path: Path, seen: set[str]) -> Iterator[Finding]:
         name = str(data.get("name") or "")
+        if not isinstance(data.get("name"), str) or not name:
+            yield self.find("invalid", ERROR, (*path, "name"), "a metric must have a name, which is a string")
+            return
         if name in seen:
             free = [f"{name}-{number}" for number in range(2, len(seen) + 3) if f"{name}-{number}" not in seen]
             reason = f"two metrics are named {name!r}: Argo refuses the template"
@@ -331,6 +336,7 @@ class _Metric:
         if self.decides:
             yield from self._limits()
             yield from self._in_a_row()
+        yield from self._provider()
         provider = self.data.get("provider")
         prometheus = provider.get("prometheus") if isinstance(provider, Mapping) else None
         if not isinstance(prometheus, Mapping) or prometheus.get("rangeQuery"):
@@ -341,6 +347,25 @@ class _Metric:
             yield from self._windows(self.query)
             yield from self._blend(self.query)
         yield from self._conditions()
+
+    def _provider(self) -> Iterator[Finding]:
+        """What measures: one provider, Prometheus or one that the controller alone can ask."""
+        provider = self.data.get("provider")
+        if provider is not None and not isinstance(provider, Mapping):
+            yield self.find("invalid", ERROR, "provider", f"provider must be a mapping, not {provider!r}")
+            return
+        given = {name: each for name, each in (provider or {}).items() if name in PROVIDERS and each is not None}
+        plugins = (provider or {}).get("plugin")
+        if isinstance(plugins, Mapping):
+            given.update({f"plugin {name}": each for name, each in plugins.items()})
+        if len(given) != 1:
+            found = ", ".join(map(str, provider or ())) or "none"
+            reason = f"a metric must have one provider, such as prometheus, and it has {found}: Argo refuses it"
+            yield self.find("invalid", ERROR, "provider", reason)
+            return
+        name, data = next(iter(given.items()))
+        if not isinstance(data, Mapping) and not name.startswith("plugin "):
+            yield self.find("invalid", ERROR, f"provider.{name}", f"provider.{name} must be a mapping, not {data!r}")
 
     def _tags(self, value: Any, path: Path) -> Iterator[Finding]:
         """Tags that Argo cannot resolve, whatever arguments there are."""
@@ -569,12 +594,26 @@ class _Metric:
     def _scoped(self, selector: Selector) -> bool:
         """Whether a selector asks for the pods of one version."""
         for matcher in selector.matchers:
+            if not self._selects(matcher):
+                continue
             if "hash" in matcher.label.lower() or "canary" in matcher.value.lower():
                 return True
             if any(name in self.template.hashes for name in _used(matcher.value)):
                 return True
         # Whole matchers, or the metric's name, may come from an argument.
         return any(name in self.template.hashes for name in _used(selector.name))
+
+    def _selects(self, matcher: Matcher) -> bool:
+        """Whether a matcher picks some series out, and does not only leave some, or none, aside."""
+        value = self.template.known(matcher.value)
+        if matcher.operator == "=":
+            return bool(value)
+        if matcher.operator != "=~" or not value:
+            return False
+        try:
+            return re.fullmatch(_TAG.sub("x", value), _NOBODY) is None
+        except re.error:
+            return True
 
     # -- conditions --
 

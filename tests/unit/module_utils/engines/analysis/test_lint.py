@@ -527,13 +527,58 @@ def test_a_comment_promises_a_row(text: str) -> None:
     "query",
     [
         'rate(x{pod_template_hash="{{args.canary-hash}}"}[2m])',
-        'rate(x{rollouts_pod_template_hash=~".*"}[2m])',
+        'rate(x{rollouts_pod_template_hash=~"{{args.canary-hash}}|0"}[2m])',
         'rate(x{service="lumen-api-canary"}[2m])',
         'rate(x{pod=~"api-{{args.canary-hash}}-.*"}[2m])',
     ],
 )
 def test_queries_that_ask_for_one_version(query: str) -> None:
     assert "blended-query" not in [finding.rule for finding in lint_template(sound(query))]
+
+
+@pytest.mark.parametrize(
+    "matcher",
+    [
+        'pod_template_hash!="{{args.canary-hash}}"',
+        'pod_template_hash!~"{{args.canary-hash}}.*"',
+        'pod_template_hash=~".*"',
+        'pod_template_hash=~".+|{{args.canary-hash}}"',
+        'pod_template_hash=""',
+        'service!="lumen-api-canary"',
+    ],
+)
+def test_queries_that_ask_for_all_or_all_but_one_version(matcher: str) -> None:
+    template = sound(f"sum(rate(x{{{matcher}}}[2m]))")
+    (template,) = apply([template], [Edit("template", ("spec", "args"), [{"name": "canary-hash"}])])
+    found = [finding for finding in lint_template(template) if finding.rule != "unused-argument"]
+    assert [finding.rule for finding in found] == ["blended-query"]
+    assert lint_template(apply([template], found[0].edits)[0]) == []
+
+
+@pytest.mark.parametrize(
+    ("provider", "where", "reason"),
+    [
+        (None, "provider", "it has none"),
+        ({}, "provider", "it has none"),
+        ({"promtheus": {"query": "up"}}, "provider", "it has promtheus"),
+        ({"prometheus": {"query": "1"}, "job": {}}, "provider", "it has prometheus, job"),
+        ({"plugin": {"a/b": {}, "c/d": {}}}, "provider", "it has plugin"),
+        ("prometheus", "provider", "provider must be a mapping, not 'prometheus'"),
+        ({"prometheus": "up"}, "provider.prometheus", "provider.prometheus must be a mapping, not 'up'"),
+    ],
+)
+def test_one_provider(provider: Any, where: str, reason: str) -> None:
+    template = sound("1", successCondition="result > 0", provider=provider)
+    found = lint_template(template)
+    assert rules(found) == [(ERROR, "invalid", f"spec.metrics[0].{where}")]
+    assert reason in found[0].reason
+    plugin = {"plugin": {"a/b": {"any": 1}}}
+    assert lint_template(sound("1", provider=plugin)) == []
+
+
+@pytest.mark.parametrize("name", [None, "", 3])
+def test_a_metric_needs_a_name(name: Any) -> None:
+    assert rules(lint_template(sound(name=name))) == [(ERROR, "invalid", "spec.metrics[0].name")]
 
 
 @pytest.mark.parametrize(
