@@ -190,6 +190,7 @@ class Rehearsal:
             if step.kind == ANALYSIS
         }
         background = self._analysis((*CANARY, ANALYSIS), specs) if strategy.get(ANALYSIS) else None
+        self._refuse_arguments()
         gate = None
         if self._has_analysis:
             spec = load_gate(self.session, options, options["namespace"], self._hashes, self._app)
@@ -253,6 +254,17 @@ class Rehearsal:
         declared = template.get(("spec", "args")) if template else None
         nested = bool(template and template.get(("spec", "templates")))
         return nested or any(arg.get("name") == name for arg in declared or () if isinstance(arg, Mapping))
+
+    def _refuse_arguments(self) -> None:
+        """Each analysis gets those of ``args`` that it declares; one that none declares is misspelt."""
+        if self._has_analysis:
+            return  # which reads its own arguments strictly
+        asked = [reference for path in self._paths for reference in referenced(self.rollout.get(path))]
+        lost = [name for name in self.options["args"] if not any(self._takes(each, name) for each in asked)]
+        if lost:
+            raise AirgapError(
+                f"The option args has {', '.join(lost)}, which no template of {self.rollout.name} declares"
+            )
 
     @property
     def _hashes(self) -> dict[str, str]:

@@ -372,3 +372,20 @@ def test_no_metrics_at_all(run: Run) -> None:
     result = run(module, metrics=[])
     assert result["failed"]
     assert "no-metrics" in result["msg"]
+
+
+def test_a_misspelt_argument(run: Run, manifests: Any) -> None:
+    path = manifests(template(), rollout())
+    result = run(module, file=path, rollout="api", args={"canary-hsah": "x"}, series=scripted(GOOD))
+    assert result["failed"]
+    assert "The option args has canary-hsah, which no template of Rollout api in" in result["msg"]
+    lint = run(module, file=manifests(template()), args={"canary-hsah": "x"})["lint"]
+    assert [finding["rule"] for finding in lint] == ["unused-argument"]
+
+
+def test_what_is_no_finite_number_is_printed_as_argo_writes_it(run: Run) -> None:
+    result = run(module, metrics=[INLINE], series=scripted(["NaN", "-Inf"], "+Inf"))
+    assert [row["text"] for row in result["timeline"]][:2] == [
+        "check 1/3 success-rate NaN, -Inf ✖",
+        "check 2/3 success-rate +Inf ✔",
+    ]

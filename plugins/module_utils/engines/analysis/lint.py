@@ -256,6 +256,11 @@ class _Template:
             if name and name not in used and name not in self.context.used_elsewhere:
                 reason = f"the argument {name} is declared, and no metric uses it"
                 yield self.find("unused-argument", WARNING, (*path, place), reason, self.edit((*path, place), None))
+        for name in self.context.args:
+            if name not in used and name not in declared:
+                there = ", ".join(declared if not inline else used) or "none"
+                reason = f"the argument {name} is given, and the analysis has no such argument (it has {there})"
+                yield self.find("unused-argument", WARNING, path, reason)
 
     def missing(self, name: str) -> str:
         """Who uses the template and does not give an argument that it leaves open; empty when nobody has to."""
@@ -400,8 +405,8 @@ class _Metric:
             try:
                 self.seconds[name] = parse_duration(str(value))
             except DurationError as problem:
-                given = f"{value}s" if isinstance(value, int) else default
-                yield self.find("invalid-duration", ERROR, name, str(problem), self.edit(name, given))
+                right = self.edit(name, _meant_duration(value) or default)
+                yield self.find("invalid-duration", ERROR, name, str(problem), right)
 
     def _numbers(self) -> Iterator[Finding]:
         for name, default in _LIMITS.items():
@@ -452,15 +457,14 @@ class _Metric:
                 f"{checks} measurements do"
             )
             right = self.edit("failureLimit", max(0, checks - 1 - in_a_row))
-            edits = [right] if checks > in_a_row else [right, self.edit("count", in_a_row + 1)]
+            edits = [right] if checks > in_a_row else [right, *self._counted(in_a_row + 1)]
             yield self.find("limit-never-trips", ERROR, "failureLimit", reason, *edits)
         elif checks < max(failures or 0, 0) + in_a_row:
             reason = f"count {checks} is less than failureLimit + consecutiveSuccessLimit: Argo refuses the template"
             if not self.limits["count"]:
                 reason = f"{in_a_row} successes in a row are asked for, and without a count there is one measurement"
-            yield self.find(
-                "count-too-small", ERROR, "count", reason, self.edit("count", max(failures or 0, 0) + in_a_row)
-            )
+            edits = self._counted(max(failures or 0, 0) + in_a_row)
+            yield self.find("count-too-small", ERROR, "count", reason, *edits)
         inconclusive = self.limits["inconclusiveLimit"] or 0
         if inconclusive >= checks and inconclusive:
             reason = f"inconclusiveLimit {inconclusive} can never trip: there are only {checks} measurements"
@@ -477,6 +481,13 @@ class _Metric:
             right = self.edit("inconclusiveLimit", None)
             yield self.find("limit-never-trips", WARNING, "inconclusiveLimit", reason, right)
         yield from self._errors()
+
+    def _counted(self, count: int) -> list[Edit]:
+        """The edits that make so many measurements; more than one needs an interval."""
+        edits = [self.edit("count", count)]
+        if count > 1 and not self.data.get("interval"):
+            edits.append(self.edit("interval", _DEFAULT_INTERVAL))
+        return edits
 
     def _errors(self) -> Iterator[Finding]:
         errors = self.limits["consecutiveErrorLimit"] or 0
@@ -733,6 +744,14 @@ class _Metric:
                 edits.append(self.edit(name, right))
         success, failure_ = (guarded.get(name, "") for name in _CONDITIONS)
         return edits if conditions.passes(success, failure_, kind) else []
+
+
+def _meant_duration(value: Any) -> str:
+    """A number without a unit as seconds, and days, which Go has not, as hours; empty for anything else."""
+    number = re.fullmatch(r"([0-9]+)(d?)", str(value))
+    if not number:
+        return ""
+    return f"{24 * int(number[1])}h" if number[2] else f"{number[1]}s"
 
 
 def _whole(value: Any) -> int | None:

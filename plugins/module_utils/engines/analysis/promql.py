@@ -202,8 +202,7 @@ def _precedence(sign: str) -> int:
 def _join(operands: list[_Operand], signs: list[str]) -> None:
     right, left, sign = operands.pop(), operands.pop(), signs.pop()
     type_ = SCALAR if left.type == right.type == SCALAR else VECTOR
-    joined = {"type": type_, "text": f"{left.text} {sign} {right.text}"}
-    operands.append(_joined(left, sign, right)._replace(**joined))
+    operands.append(_joined(left, sign, right)._replace(type=type_, text=f"{left.text} {sign} {right.text}"))
 
 
 def _joined(left: _Operand, sign: str, right: _Operand) -> _Operand:
@@ -248,7 +247,7 @@ def _called(name: str, given: Sequence[_Operand]) -> _Operand:
     type_ = SCALAR if name in _SCALARS else VECTOR
     if name in _COUNTS:
         return _Operand(type_, zero=False)
-    nan = frozenset().union(*(each.nan for each in given))
+    nan = frozenset[str]().union(*(each.nan for each in given))
     if name in _NAN_FUNCTIONS:
         nan |= {name}
     zero = True

@@ -230,6 +230,14 @@ CASES: list[tuple[str, Document, tuple[str, str, str], Any]] = [
     ("half a limit", sound(failureLimit=1.5), (ERROR, "invalid-limit", "failureLimit"), 0),
     ("parsecs", sound(interval="5 parsecs"), (ERROR, "invalid-duration", "interval"), "1m"),
     ("no unit", sound(initialDelay=120), (ERROR, "invalid-duration", "initialDelay"), "120s"),
+    ("a number as text", sound(interval="60"), (ERROR, "invalid-duration", "interval"), "60s"),
+    ("days", sound(interval="1d"), (ERROR, "invalid-duration", "interval"), "24h"),
+    (
+        "successes in a row of one",
+        sound(count=None, interval=None, failureLimit=0, consecutiveSuccessLimit=3),
+        (ERROR, "count-too-small", "count"),
+        3,
+    ),
     (
         "a short window",
         sound(RATIO.replace("2m", "45s")),
@@ -351,7 +359,18 @@ def test_arguments() -> None:
     unused = apply([sound()], [Edit("template", ("spec", "args"), [{"name": "canary-hash"}, {"name": "app"}])])[0]
     (finding,) = lint_template(unused)
     assert rules([finding]) == [(WARNING, "unused-argument", "spec.args[1]")]
+    assert finding.corrected == "# without args[1]"
     assert lint_template(corrected([unused], finding)[0]) == []
+
+
+def test_arguments_that_are_given_and_not_there() -> None:
+    found = lint_template(sound(), Context({"canary-hash": "x", "canary-hsah": "y"}))
+    assert rules(found) == [(WARNING, "unused-argument", "spec.args")]
+    assert "canary-hsah is given" in found[0].reason
+    inline = Document("Analysis (inline)", {"spec": {"metrics": sound().body["spec"]["metrics"]}})
+    assert lint_template(inline, Context({"canary-hash": "x"})) == []
+    found = lint_template(inline, Context({"canary-hash": "x", "other": "y"}))
+    assert rules(found) == [(WARNING, "unused-argument", "spec.args")]
 
 
 def test_arguments_whose_value_is_known_are_put_in() -> None:
