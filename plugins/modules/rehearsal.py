@@ -86,8 +86,8 @@ options:
           - Answers by name of the metric, used up in order, one a measurement. The last repeats. Those to the query of
             O(min_samples) stand under C(NAME.min_samples), NAME being the metric's.
           - >-
-            A number, V(NaN), V(+Inf) or V(-Inf) is a vector with this one value, and a list of them a vector with
-            several. V([]) or V(empty) is a vector without any. C({value: 0.98}) is a scalar, V(error) or
+            A number (also as text), V(NaN), V(+Inf) or V(-Inf) is a vector with this one value, and a list of them a
+            vector with several. V([]) or V(empty) is a vector without any. C({value: 0.98}) is a scalar, V(error) or
             C({error: reason}) a query that failed.
         type: dict
       recorded:

@@ -157,7 +157,11 @@ class GateResult:
 
 def _rounded(value: Value) -> str:
     values = value if isinstance(value, list) else [value]
-    return ", ".join(f"{number:.4g}" for number in values) or "no value"
+    return ", ".join(_digits(number) for number in values) or "no value"
+
+
+def _digits(number: float) -> str:
+    return f"{number:.4g}" if math.isfinite(number) else format_value(number)
 
 
 class App(NamedTuple):

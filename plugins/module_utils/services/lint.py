@@ -143,7 +143,7 @@ def lint_gate(
 def gate_document(session: Session | None, options: Mapping[str, Any], namespace: str | None) -> Document:
     """The analysis that the options of a gate mean. Raises AirgapError when it is not there."""
     template = options.get("template")
-    if options.get("metrics"):
+    if options.get("metrics") is not None:
         return Document("Analysis (inline)", {"spec": {"metrics": options["metrics"]}})
     if options.get("file"):
         found = file_templates(read_documents(options["file"]))

@@ -11,12 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
+from ansible.module_utils.basic import missing_required_lib
+
 from ..adapters.kube.kinds import ROLLOUT
 from ..adapters.kube.session import Session
-from ..engines.analysis import promql
-from ..engines.analysis.findings import ERROR, WARNING, Document, Finding
+from ..engines.analysis import promql, shapes
+from ..engines.analysis.findings import ERROR, WARNING, Document, Finding, path_text
 from ..engines.analysis.metric import ERROR as ERROR_PHASE
-from ..engines.analysis.metric import Metric, format_value
+from ..engines.analysis.metric import Metric, TemplateError, format_value
+from ..engines.analysis.template import RE2_IMPORT_ERROR, dry_run_names
 from ..engines.canary.lint import CANARY, Reference, lint_rollout, referenced
 from ..engines.canary.objects import read_rollout
 from ..engines.canary.rehearsal import ABORTED, Analysis, Canary, Event, Outcome, RehearsalError, rehearse, samples_of
@@ -115,8 +118,8 @@ class Rehearsal:
     @property
     def _has_analysis(self) -> bool:
         """Whether an analysis is named, and not only a Rollout that names those it needs."""
-        named = any(self.options[name] for name in ("template", "metrics"))
-        return named or bool(self.options["file"] and not self._has_own_analyses)
+        named = self.options["template"] or self.options["metrics"] is not None
+        return bool(named) or bool(self.options["file"] and not self._has_own_analyses)
 
     @property
     def _has_own_analyses(self) -> bool:
@@ -187,6 +190,7 @@ class Rehearsal:
             if step.kind == ANALYSIS
         }
         background = self._analysis((*CANARY, ANALYSIS), specs) if strategy.get(ANALYSIS) else None
+        self._refuse_arguments()
         gate = None
         if self._has_analysis:
             spec = load_gate(self.session, options, options["namespace"], self._hashes, self._app)
@@ -225,11 +229,22 @@ class Rehearsal:
             found.append(load_gate(self.session, options, self.options["namespace"], self._hashes, self._app))
             if options["metrics"]:
                 break
+        if not found:
+            raise AirgapError(f"{self.rollout.name}: {path_text(path)} has no templates, and Argo refuses it")
         specs += found
         metrics = [metric for spec in found for metric in spec.metrics]
-        return Analysis(
-            ", ".join(spec.name for spec in found), metrics, frozenset(name for spec in found for name in spec.dry_run)
-        )
+        dry_run = self._watched(path, metrics).union(*(spec.dry_run for spec in found))
+        return Analysis(", ".join(spec.name for spec in found), metrics, dry_run)
+
+    def _watched(self, path: Any, metrics: Sequence[Metric]) -> frozenset[str]:
+        """The metrics that the Rollout's own ``dryRun`` keeps from deciding, over all templates of the analysis."""
+        try:
+            rules = shapes.named(self.rollout.get((*path, "dryRun")), f"{path_text(path)}.dryRun", "metricName")
+            if rules and RE2_IMPORT_ERROR:
+                raise AirgapError(missing_required_lib("google-re2"), exception=RE2_IMPORT_ERROR)
+            return frozenset(dry_run_names([rule["metricName"] for rule in rules], metrics))
+        except TemplateError as error:
+            raise AirgapError(f"{self.rollout.name}: {error}") from error
 
     def _takes(self, reference: Reference, name: str) -> bool:
         """Whether a template declares an argument; Argo leaves aside what a Rollout gives beyond that."""
@@ -239,6 +254,17 @@ class Rehearsal:
         declared = template.get(("spec", "args")) if template else None
         nested = bool(template and template.get(("spec", "templates")))
         return nested or any(arg.get("name") == name for arg in declared or () if isinstance(arg, Mapping))
+
+    def _refuse_arguments(self) -> None:
+        """Each analysis gets those of ``args`` that it declares; one that none declares is misspelt."""
+        if self._has_analysis:
+            return  # which reads its own arguments strictly
+        asked = [reference for path in self._paths for reference in referenced(self.rollout.get(path))]
+        lost = [name for name in self.options["args"] if not any(self._takes(each, name) for each in asked)]
+        if lost:
+            raise AirgapError(
+                f"The option args has {', '.join(lost)}, which no template of {self.rollout.name} declares"
+            )
 
     @property
     def _hashes(self) -> dict[str, str]:

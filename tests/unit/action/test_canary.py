@@ -85,7 +85,7 @@ def test_the_gate_takes_what_the_analysis_takes(monkeypatch: pytest.MonkeyPatch)
     assert result["outcome"] == "promoted"
     assert asked == [f"up{{app='{NAME}'}}"]
     assert any("1 check, on_nan: pass (ours)" in line for line in lines)
-    assert any(line.endswith("success-rate nan ✔ NaN in the result, on_nan: pass (ours)") for line in lines)
+    assert any(line.endswith("success-rate NaN ✔ NaN in the result, on_nan: pass (ours)") for line in lines)
 
 
 def test_a_secret_of_the_gate_is_told_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -328,3 +328,64 @@ def test_a_rollout_that_is_not_there(run: Run, manifests: Any, cluster: FakeSess
     assert "is not in the file, and there is no cluster" in lost["msg"]
     cluster.put({**rollout(), "spec": {"strategy": {"blueGreen": {}}}})
     assert "has no spec.strategy.canary" in run(module, namespace="lumen", rollout="api")["msg"]
+
+
+def test_an_analysis_without_templates_is_an_error_and_not_endless(run: Run, manifests: Any) -> None:
+    result = run(
+        module,
+        file=manifests(template(), rollout([{"setWeight": 20}, {"analysis": {}}])),
+        rollout="api",
+        fail_on="never",
+        series=scripted(GOOD),
+    )
+    assert result["verdict"]["phase"] == "Error"
+    assert result["verdict"]["message"].endswith("steps[1].analysis has no templates, and Argo refuses it")
+
+
+@pytest.mark.parametrize(("pattern", "outcome"), [("success-.*", "promoted"), ("other", "aborted")])
+def test_a_dry_run_of_a_step_does_not_decide(run: Run, manifests: Any, pattern: str, outcome: str) -> None:
+    other = template("u")
+    other["spec"]["metrics"][0] = {**METRIC, "name": "other"}
+    templates = [{"templateName": "t"}, {"templateName": "u"}]
+    steps = [{"analysis": {"templates": templates, "args": [ARG], "dryRun": [{"metricName": pattern}]}}]
+    result = run(
+        module,
+        file=manifests(template(), other, rollout(steps)),
+        rollout="api",
+        series={"scripted": {"success-rate": BAD, "other": GOOD}},
+    )
+    assert (result["outcome"], result["verdict"]["phase"]) == (
+        outcome,
+        "Successful" if outcome == "promoted" else "Failed",
+    )
+
+
+def test_a_dry_run_of_a_step_that_matches_nothing(run: Run, manifests: Any) -> None:
+    steps = [{"analysis": {**STEPS[1]["analysis"], "dryRun": [{"metricName": "gone"}]}}]
+    path = manifests(template(), rollout(steps))
+    result = run(module, file=path, rollout="api", fail_on="never", series=scripted(GOOD))
+    assert result["failed"]
+    assert "gone" in result["msg"]
+
+
+def test_no_metrics_at_all(run: Run) -> None:
+    result = run(module, metrics=[])
+    assert result["failed"]
+    assert "no-metrics" in result["msg"]
+
+
+def test_a_misspelt_argument(run: Run, manifests: Any) -> None:
+    path = manifests(template(), rollout())
+    result = run(module, file=path, rollout="api", args={"canary-hsah": "x"}, series=scripted(GOOD))
+    assert result["failed"]
+    assert "The option args has canary-hsah, which no template of Rollout api in" in result["msg"]
+    lint = run(module, file=manifests(template()), args={"canary-hsah": "x"})["lint"]
+    assert [finding["rule"] for finding in lint] == ["unused-argument"]
+
+
+def test_what_is_no_finite_number_is_printed_as_argo_writes_it(run: Run) -> None:
+    result = run(module, metrics=[INLINE], series=scripted(["NaN", "-Inf"], "+Inf"))
+    assert [row["text"] for row in result["timeline"]][:2] == [
+        "check 1/3 success-rate NaN, -Inf ✖",
+        "check 2/3 success-rate +Inf ✔",
+    ]

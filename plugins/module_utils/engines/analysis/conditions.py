@@ -10,12 +10,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from . import gotypes
 from .expression import SCALAR, VECTOR, Condition, ExpressionError, Value, compile_condition
 from .gotypes import Type
 from .lexer import BRACKET, NAME, NUMBER, OPERATOR, Token, tokenize
-from .metric import ERROR, Metric
+from .metric import ERROR, SUCCESSFUL, Metric
 
 _TAG = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 # Numbers that nobody writes, one for each argument.
@@ -24,6 +25,10 @@ _MASKED = re.compile(r"\b71300([0-9]{2})\b")
 # What reads the whole vector, so that `result` in it is right as it is.
 _WHOLE = ("len", "all", "any", "none", "one", "filter", "map", "count", "sum", "max", "min", "mean", "median", "isNil")
 
+# A predicate over the elements; of a scalar there is one.
+_EACH = re.compile(r"\b(?:all|any|one)\(\s*result\s*,\s*((?:[^()]|\([^()]*\))*)\)")
+# A name (no call, no arithmetic), a comparison and a number, behind which an operator may be left over.
+_BARE = re.compile(r"[^<>=!&|?:+*/%,()-]*(>=|<=|==|!=|>|<)\s*(-?\d+(?:\.\d+)?)\s*(?:&&|\|\||and|or)?\s*")
 
 # Of the condition that is shown where nothing tells which was meant: the success rate that the seed asks for.
 _THRESHOLD = 0.95
@@ -80,6 +85,30 @@ def verdict(success: str, failure: str, value: Value) -> str:
         return ERROR
 
 
+def passes(success: str, failure: str, kind: Type) -> bool:
+    """Whether some measurement is Successful: of the usual ones, and those near to the numbers in the conditions."""
+    numbers = [float(token.text) for text in (success, failure) for token in _tokens(text) if _is_number(token)]
+    near = [number + step for number in numbers for step in (-1.0, 0.0, 1.0)]
+    samples = [*_VECTORS, *([each] for each in near)] if kind == VECTOR else [*_SCALARS, *near]
+    return any(verdict(success, failure, sample) == SUCCESSFUL for sample in samples)
+
+
+def _is_number(token: Token) -> bool:
+    return token.kind == NUMBER and re.fullmatch(r"[\d.]+(?:[eE][+-]?\d+)?", token.text) is not None
+
+
+def only_length(texts: Iterable[str]) -> bool:
+    """Whether all that conditions ask of the result is how many elements it has."""
+    return not any(mentions(re.sub(r"\blen\(\s*result\s*\)", "", text), "result") for text in texts)
+
+
+def without_zero_divisions(text: str) -> str:
+    """A condition without any ``/ 0`` and ``% 0``."""
+    while place := zero_division(text):
+        text = text[: place[0]].rstrip() + text[place[1] :]
+    return text
+
+
 def zero_division(text: str) -> tuple[int, int] | None:
     """Where ``/ 0`` or ``% 0`` stands in a condition, sign and number."""
     tokens = _tokens(text)
@@ -102,17 +131,34 @@ def fitted(text: str, kind: Type) -> str:
     On a vector ``result`` and ``default(result, …)`` become ``result[0]``, on a scalar ``result[0]`` becomes
     ``result`` and what asks for the length goes. A number alone is compared with 0.
     """
-    renamed = _renamed(text, kind)
-    for candidate in (renamed, f"{renamed} > 0", _bare_comparison(text, kind)):
+    renamed, plain = _renamed(text, kind), _plain(text)
+    for candidate in (renamed, f"{renamed} > 0", _renamed(plain, kind), _bare_comparison(plain, kind)):
         if candidate and problem_with(candidate, kind) is None:
             return candidate
     return ""
+
+
+def compares(text: str) -> bool:
+    """Whether a condition names a threshold, so that no other may be made up for it."""
+    return re.search(r"[<>=≥≤]\s*-?\s*[.\d]", _without_length(text)) is not None
+
+
+def _plain(text: str) -> str:
+    """With ASCII signs and decimal points. ``1,000`` stays: whether it is one or a thousand is not known."""
+    text = text.replace("≥", ">=").replace("≤", "<=")
+    return re.sub(r"\b(?:(0),(\d+)|(\d+),(\d{1,2}|\d{4,}))(?![\d.,])", _with_point, text)
+
+
+def _with_point(number: re.Match[str]) -> str:
+    whole, fraction = (part for part in number.groups() if part is not None)
+    return f"{whole}.{fraction}"
 
 
 def _renamed(text: str, kind: Type) -> str:
     text = re.sub(r"default\(\s*(result(?:\[0\])?)\s*,[^()]*\)", r"\1", text)
     text = re.sub(r"(?<![=!<>])=(?!=)", "==", text)
     if kind == SCALAR:
+        text = _EACH.sub(lambda each: f"({each[1].replace('#', 'result')})", text)
         text = re.sub(r"len\(result\)\s*(?:==|>|>=|!=)\s*\d+\s*(?:\|\||&&|or|and)\s*", "", text)
         return re.sub(r"\bresult\[\d+\]", "result", text)
     edits = [token.at for token in _result_tokens(text)]
@@ -136,10 +182,10 @@ def _result_tokens(text: str) -> list[Token]:
 
 
 def _bare_comparison(text: str, kind: Type) -> str:
-    """What is left of a condition when only its last comparison with a number is understood."""
-    found = re.findall(r"(>=|<=|==|!=|>|<)\s*(-?\d+(?:\.\d+)?)", text)
+    """A comparison of one operand, whatever it is called, with a number; empty when the condition says more."""
+    found = _BARE.fullmatch(_without_length(text))
     operand = "result[0]" if kind == VECTOR else "result"
-    return f"{operand} {found[-1][0]} {found[-1][1]}" if found else ""
+    return f"{operand} {found[1]} {found[2]}" if found else ""
 
 
 def example(kind: Type, failure: bool = False) -> str:
@@ -157,7 +203,7 @@ def guarded(text: str, kind: Type, failure: bool) -> str:
     else:
         checks = ["len(result) == 0", "any(result, isNaN(#))"]
     text = _without_length(text) or text
-    inner = f"({text})" if re.search(r"\|\||&&|\bor\b|\band\b|\?|\bnot\b", text) else text
+    inner = f"({text})" if re.search(r"[|&?;]|\b(?:or|and|not|in|let)\b", text) else text
     if failure:
         return " || ".join([*checks, inner])
     negated = {"len(result) == 0": "len(result) > 0"}

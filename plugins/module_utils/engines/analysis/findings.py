@@ -117,7 +117,7 @@ def path_text(path: Path) -> str:
 def _field(edit: Edit) -> str:
     key = edit.path[-1]
     if edit.value is None:
-        return f"# without {key}"
+        return f"# without {path_text(edit.path[-2:]) if isinstance(key, int) else key}"
     if isinstance(edit.value, str) and "\n" in edit.value.rstrip("\n"):
         block = "\n".join(f"  {line}".rstrip() for line in edit.value.rstrip("\n").split("\n"))
         return f"{key}: |\n{block}"

@@ -26,9 +26,9 @@ from .metric import DEFAULT_CONSECUTIVE_ERROR_LIMIT, Metric, TemplateError, read
 from .metric import ERROR as ERROR_PHASE
 from .metric import INCONCLUSIVE as INCONCLUSIVE_PHASE
 from .metric import SUCCESSFUL as SUCCESSFUL_PHASE
-from .promql import Query, QueryError, Selector
+from .promql import Matcher, Query, QueryError, Selector
 from .run import ERROR_RETRY_INTERVAL
-from .template import RE2_IMPORT_ERROR, dry_run_names
+from .template import PROVIDERS, RE2_IMPORT_ERROR, dry_run_names
 
 #: Seconds between two scrapes where nothing else is said: the default of kube-prometheus-stack.
 DEFAULT_SCRAPE_INTERVAL = 30.0
@@ -51,11 +51,9 @@ _LONGEST_OUTAGE = 300.0
 # Windows that are put right get this many scrapes: rate() then stands one that is missed.
 _SCRAPES = 4
 _TAG = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
-# Functions whose answer over nothing, or over too little, is NaN.
-_NAN_FUNCTIONS = frozenset(
-    ("histogram_quantile", "quantile", "quantile_over_time", "scalar", "stddev", "stdvar", "ln", "log2", "log10")
-)
 _ROW = r"consecutive|in a row|back[- ]to[- ]back|подряд"
+# A label's value that nobody has: a regular expression that matches it matches everything.
+_NOBODY = "\N{SNOWMAN} nobody's"
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBER_IN_A_ROW = re.compile(rf"\b(\d+|{'|'.join(_NUMBERS)})\b(?:\W+\w+){{0,3}}?\W+(?:{_ROW})", re.IGNORECASE)
 
@@ -207,6 +205,9 @@ class _Template:
 
     def _name(self, data: Mapping[str, Any], path: Path, seen: set[str]) -> Iterator[Finding]:
         name = str(data.get("name") or "")
+        if not isinstance(data.get("name"), str) or not name:
+            yield self.find("invalid", ERROR, (*path, "name"), "a metric must have a name, which is a string")
+            return
         if name in seen:
             free = [f"{name}-{number}" for number in range(2, len(seen) + 3) if f"{name}-{number}" not in seen]
             reason = f"two metrics are named {name!r}: Argo refuses the template"
@@ -255,6 +256,11 @@ class _Template:
             if name and name not in used and name not in self.context.used_elsewhere:
                 reason = f"the argument {name} is declared, and no metric uses it"
                 yield self.find("unused-argument", WARNING, (*path, place), reason, self.edit((*path, place), None))
+        for name in self.context.args:
+            if name not in used and name not in declared:
+                there = ", ".join(declared if not inline else used) or "none"
+                reason = f"the argument {name} is given, and the analysis has no such argument (it has {there})"
+                yield self.find("unused-argument", WARNING, path, reason)
 
     def missing(self, name: str) -> str:
         """Who uses the template and does not give an argument that it leaves open; empty when nobody has to."""
@@ -335,6 +341,7 @@ class _Metric:
         if self.decides:
             yield from self._limits()
             yield from self._in_a_row()
+        yield from self._provider()
         provider = self.data.get("provider")
         prometheus = provider.get("prometheus") if isinstance(provider, Mapping) else None
         if not isinstance(prometheus, Mapping) or prometheus.get("rangeQuery"):
@@ -345,6 +352,25 @@ class _Metric:
             yield from self._windows(self.query)
             yield from self._blend(self.query)
         yield from self._conditions()
+
+    def _provider(self) -> Iterator[Finding]:
+        """What measures: one provider, Prometheus or one that the controller alone can ask."""
+        provider = self.data.get("provider")
+        if provider is not None and not isinstance(provider, Mapping):
+            yield self.find("invalid", ERROR, "provider", f"provider must be a mapping, not {provider!r}")
+            return
+        given = {name: each for name, each in (provider or {}).items() if name in PROVIDERS and each is not None}
+        plugins = (provider or {}).get("plugin")
+        if isinstance(plugins, Mapping):
+            given.update({f"plugin {name}": each for name, each in plugins.items()})
+        if len(given) != 1:
+            found = ", ".join(map(str, provider or ())) or "none"
+            reason = f"a metric must have one provider, such as prometheus, and it has {found}: Argo refuses it"
+            yield self.find("invalid", ERROR, "provider", reason)
+            return
+        name, data = next(iter(given.items()))
+        if not isinstance(data, Mapping) and not name.startswith("plugin "):
+            yield self.find("invalid", ERROR, f"provider.{name}", f"provider.{name} must be a mapping, not {data!r}")
 
     def _tags(self, value: Any, path: Path) -> Iterator[Finding]:
         """Tags that Argo cannot resolve, whatever arguments there are."""
@@ -379,8 +405,8 @@ class _Metric:
             try:
                 self.seconds[name] = parse_duration(str(value))
             except DurationError as problem:
-                given = f"{value}s" if isinstance(value, int) else default
-                yield self.find("invalid-duration", ERROR, name, str(problem), self.edit(name, given))
+                right = self.edit(name, _meant_duration(value) or default)
+                yield self.find("invalid-duration", ERROR, name, str(problem), right)
 
     def _numbers(self) -> Iterator[Finding]:
         for name, default in _LIMITS.items():
@@ -431,15 +457,14 @@ class _Metric:
                 f"{checks} measurements do"
             )
             right = self.edit("failureLimit", max(0, checks - 1 - in_a_row))
-            edits = [right] if checks > in_a_row else [right, self.edit("count", in_a_row + 1)]
+            edits = [right] if checks > in_a_row else [right, *self._counted(in_a_row + 1)]
             yield self.find("limit-never-trips", ERROR, "failureLimit", reason, *edits)
         elif checks < max(failures or 0, 0) + in_a_row:
             reason = f"count {checks} is less than failureLimit + consecutiveSuccessLimit: Argo refuses the template"
             if not self.limits["count"]:
                 reason = f"{in_a_row} successes in a row are asked for, and without a count there is one measurement"
-            yield self.find(
-                "count-too-small", ERROR, "count", reason, self.edit("count", max(failures or 0, 0) + in_a_row)
-            )
+            edits = self._counted(max(failures or 0, 0) + in_a_row)
+            yield self.find("count-too-small", ERROR, "count", reason, *edits)
         inconclusive = self.limits["inconclusiveLimit"] or 0
         if inconclusive >= checks and inconclusive:
             reason = f"inconclusiveLimit {inconclusive} can never trip: there are only {checks} measurements"
@@ -456,6 +481,13 @@ class _Metric:
             right = self.edit("inconclusiveLimit", None)
             yield self.find("limit-never-trips", WARNING, "inconclusiveLimit", reason, right)
         yield from self._errors()
+
+    def _counted(self, count: int) -> list[Edit]:
+        """The edits that make so many measurements; more than one needs an interval."""
+        edits = [self.edit("count", count)]
+        if count > 1 and not self.data.get("interval"):
+            edits.append(self.edit("interval", _DEFAULT_INTERVAL))
+        return edits
 
     def _errors(self) -> Iterator[Finding]:
         errors = self.limits["consecutiveErrorLimit"] or 0
@@ -573,12 +605,26 @@ class _Metric:
     def _scoped(self, selector: Selector) -> bool:
         """Whether a selector asks for the pods of one version."""
         for matcher in selector.matchers:
+            if not self._selects(matcher):
+                continue
             if "hash" in matcher.label.lower() or "canary" in matcher.value.lower():
                 return True
             if any(name in self.template.hashes for name in _used(matcher.value)):
                 return True
         # Whole matchers, or the metric's name, may come from an argument.
         return any(name in self.template.hashes for name in _used(selector.name))
+
+    def _selects(self, matcher: Matcher) -> bool:
+        """Whether a matcher picks some series out, and does not only leave some, or none, aside."""
+        value = self.template.known(matcher.value)
+        if matcher.operator == "=":
+            return bool(value)
+        if matcher.operator != "=~" or not value:
+            return False
+        try:
+            return re.fullmatch(_TAG.sub("x", value), _NOBODY) is None
+        except re.error:
+            return True
 
     # -- conditions --
 
@@ -628,10 +674,8 @@ class _Metric:
         if all(problems):
             yield self._wrong(name, text, masked, kind or VECTOR, str(problems[0]))
             return
-        place = conditions.zero_division(text)
-        if place:
-            right = text[: place[0]].rstrip() + text[place[1] :]
-            edit = self.edit(name, masked.unmask(right))
+        if conditions.zero_division(text):
+            edit = self.edit(name, masked.unmask(conditions.without_zero_divisions(text)))
             yield self.find("division-by-zero", ERROR, name, "the condition divides by zero", edit)
 
     def _wrong(self, name: str, text: str, masked: conditions.Masked, kind: Type, problem: str) -> Finding:
@@ -640,7 +684,9 @@ class _Metric:
         right = conditions.fitted(text, kind)
         if right and not conditions.mentions(right, "isNaN"):
             right = conditions.guarded(right, kind, failure)
-        edits = [self.edit(name, masked.unmask(right) or conditions.example(kind, failure))]
+        if not right and not conditions.compares(text):
+            right = conditions.example(kind, failure)
+        edits = [self.edit(name, masked.unmask(right))] if right else []
         is_a = "a vector, which is a list" if kind == VECTOR else "a single number"
         if conditions.problem_with(text, other) is None or re.search(r"\bdefault\(", text):
             reason = f"the query gives {is_a}, and the condition is written for another type: {problem}"
@@ -652,19 +698,17 @@ class _Metric:
 
     def _nothing_measured(self, texts: Mapping[str, str], kind: Type) -> Iterator[Finding]:
         """What the metric makes of NaN, and of an empty answer."""
+        if conditions.only_length(texts.values()) or re.match(r"\s*absent(?:_over_time)?\s*\(", self.text):
+            return  # an answer without any element is what is asked for
         success, failure = (texts.get(name, "") for name in _CONDITIONS)
         nan = float("nan")
         on_nan = conditions.verdict(success, failure, [nan] if kind == VECTOR else nan)
         on_empty = conditions.verdict(success, failure, []) if kind == VECTOR else ""
         length_only = conditions.mentions(success, "len") and on_empty == SUCCESSFUL_PHASE
         guarded = any(conditions.mentions(text, "isNaN") for text in texts.values())
-        edits = [
-            self.edit(name, _restored(self.template, self.data[name], kind, name == "failureCondition"))
-            for name in _CONDITIONS
-            if texts.get(name) and conditions.mentions(texts[name], "result")
-        ]
+        edits = self._guards(texts, kind)
         field_, *_others = texts
-        nan_possible = self.query is not None and _may_be_nan(self.query)
+        nan_possible = self.query is not None and bool(self.query.selectors) and self.query.may_be_nan
         guarded = guarded or self.extended("on_nan")
         unguarded = nan_possible and not guarded and on_nan not in (INCONCLUSIVE_PHASE, ERROR_PHASE)
         if self.extended("on_empty"):
@@ -687,18 +731,27 @@ class _Metric:
             )
             yield self.find("nan-unguarded", WARNING, field_, reason, *edits)
 
+    def _guards(self, texts: Mapping[str, str], kind: Type) -> list[Edit]:
+        """The edits that guard the conditions; none when nothing would pass then."""
+        edits: list[Edit] = []
+        guarded = dict(texts)
+        for name in _CONDITIONS:
+            if texts.get(name) and conditions.mentions(texts[name], "result"):
+                failure = name == "failureCondition"
+                guarded[name] = conditions.guarded(texts[name], kind, failure)
+                as_written = conditions.Masked(self.data[name])
+                right = as_written.unmask(conditions.guarded(as_written.text, kind, failure))
+                edits.append(self.edit(name, right))
+        success, failure_ = (guarded.get(name, "") for name in _CONDITIONS)
+        return edits if conditions.passes(success, failure_, kind) else []
 
-def _restored(template: _Template, text: str, kind: Type, failure: bool) -> str:
-    """A condition with its guard, and its arguments as they were written."""
-    masked = conditions.Masked(text)
-    return masked.unmask(conditions.guarded(masked.text, kind, failure))
 
-
-def _may_be_nan(query: Query) -> bool:
-    if not query.selectors or query.filtered or query.functions & {"clamp_min", "clamp"}:
-        return False
-    divides = any(division.constant is None for division in query.divisions)
-    return divides or bool(query.functions & _NAN_FUNCTIONS)
+def _meant_duration(value: Any) -> str:
+    """A number without a unit as seconds, and days, which Go has not, as hours; empty for anything else."""
+    number = re.fullmatch(r"([0-9]+)(d?)", str(value))
+    if not number:
+        return ""
+    return f"{24 * int(number[1])}h" if number[2] else f"{number[1]}s"
 
 
 def _whole(value: Any) -> int | None:

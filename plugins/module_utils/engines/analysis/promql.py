@@ -11,7 +11,7 @@ argument of a template (``{{args.x}}``) wherever a name or a number may stand. O
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 VECTOR, SCALAR, MATRIX, STRING = "vector", "scalar", "matrix", "string"
@@ -36,6 +36,18 @@ _SCALARS = ("scalar", "time", "pi")
 _ARITHMETIC = ("+", "-", "*", "/", "%", "^", "atan2")
 _COMPARISONS = ("==", "!=", ">", "<", ">=", "<=")
 _SETS = ("and", "or", "unless")
+# From what binds least to what binds most.
+_LEVELS = (("or",), ("and", "unless"), _COMPARISONS, ("+", "-"), ("*", "/", "%", "atan2"), ("^",))
+_TURNED = str.maketrans("<>", "><")
+# Functions whose answer over nothing, or over too little, is NaN.
+_NAN_FUNCTIONS = frozenset(
+    (
+        *("histogram_quantile", "histogram_fraction", "histogram_avg", "histogram_stddev", "histogram_stdvar"),
+        *("quantile", "quantile_over_time", "scalar", "stddev", "stdvar", "sqrt", "ln", "log2", "log10"),
+    )
+)
+# What counts: never zero where it is there, and never NaN.
+_COUNTS = frozenset(("count", "count_over_time", "group", "absent", "absent_over_time", "present_over_time"))
 _GROUPING = ("on", "ignoring", "group_left", "group_right", "by", "without")
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
 # A number may also be written as a word.
@@ -109,8 +121,8 @@ class Query(NamedTuple):
     divisions: tuple[Division, ...]
     functions: frozenset[str]
     """Names of functions and aggregations in it."""
-    filtered: bool
-    """Whether something of it is kept only when it is more than, or not, zero (``> 0``, ``!= 0``)."""
+    may_be_nan: bool
+    """Whether NaN can be in its answer: of a division whose divisor may be zero, or of a function that gives it."""
 
     @property
     def reach(self) -> float:
@@ -120,6 +132,23 @@ class Query(NamedTuple):
             for subquery in (False, True)
         )
         return plain + steps
+
+
+class _Operand(NamedTuple):
+    """What is known of a part of a query while it is read."""
+
+    type: str
+    text: str = ""
+    """Its tokens, without brackets around all of them: operands of the same text are the same."""
+    constant: float | None = None
+    zero: bool = True
+    """Whether it may be zero where it is there."""
+    nan: frozenset[str] = frozenset()
+    """What makes it NaN: the texts of divisors that may be zero, and the names of functions."""
+    nonzero: frozenset[str] = frozenset()
+    """Texts of what is not zero wherever it is there."""
+    zeros: frozenset[str] = frozenset()
+    """Texts of what is zero wherever it is there."""
 
 
 def tokenize(text: str) -> list[Token]:
@@ -158,6 +187,85 @@ def read_query(text: str, args: Mapping[str, str] | None = None) -> Query:
     return _Reader(text, args or {}).query()
 
 
+def _binds(before: str, sign: str) -> bool:
+    """Whether the operator before an operand takes it, and not the one behind it."""
+    if sign == "^":
+        return False
+    return _precedence(before) >= _precedence(sign)
+
+
+def _precedence(sign: str) -> int:
+    sign = sign.partition(" ")[0].lower()
+    return next(level for level, signs in enumerate(_LEVELS) if sign in signs)
+
+
+def _join(operands: list[_Operand], signs: list[str]) -> None:
+    right, left, sign = operands.pop(), operands.pop(), signs.pop()
+    type_ = SCALAR if left.type == right.type == SCALAR else VECTOR
+    operands.append(_joined(left, sign, right)._replace(type=type_, text=f"{left.text} {sign} {right.text}"))
+
+
+def _joined(left: _Operand, sign: str, right: _Operand) -> _Operand:
+    nan = left.nan | right.nan
+    if sign.endswith(" bool"):
+        return _Operand(VECTOR)
+    if sign in ("and", "unless"):
+        known = right.nonzero if sign == "and" else right.zeros
+        return left._replace(nan=left.nan - known, zero=left.zero and left.text not in known, constant=None)
+    if sign == "or":
+        return _Operand(VECTOR, zero=left.zero or right.zero, nan=nan)
+    if sign in _COMPARISONS:
+        return _kept(left, sign, right)
+    if sign in ("/", "%"):
+        unsure = right.constant is None and right.zero and (left.zero or sign == "%")
+        return _Operand(VECTOR, zero=left.zero, nan=nan | {right.text} if unsure else nan)
+    if sign == "+":
+        return _Operand(VECTOR, zero=not any((each.constant or 0) > 0 for each in (left, right)), nan=nan)
+    return _Operand(VECTOR, zero=sign != "*" or left.zero or right.zero, nan=nan)
+
+
+def _kept(left: _Operand, sign: str, right: _Operand) -> _Operand:
+    """What a comparison keeps: the values of its left side, or of the right one when the left is a number."""
+    kept, limit = (right, left.constant) if left.type == SCALAR else (left, right.constant)
+    if left.type == SCALAR:
+        sign = sign.translate(_TURNED)
+    nan = left.nan | right.nan if sign == "!=" else frozenset()  # NaN is not equal to anything, nor less, nor more
+    if limit is None:
+        return kept._replace(nan=nan)
+    apart = (sign in (">", "!=") and limit == 0) or (sign in (">", ">=", "==") and limit > 0)
+    same = sign in ("==", "<=") and limit == 0
+    return kept._replace(
+        zero=kept.zero and not apart,
+        nan=nan,
+        nonzero=kept.nonzero | {kept.text} if apart else kept.nonzero,
+        zeros=kept.zeros | {kept.text} if same else kept.zeros,
+    )
+
+
+def _called(name: str, given: Sequence[_Operand]) -> _Operand:
+    """The answer of a function or an aggregation over its arguments."""
+    type_ = SCALAR if name in _SCALARS else VECTOR
+    if name in _COUNTS:
+        return _Operand(type_, zero=False)
+    nan = frozenset[str]().union(*(each.nan for each in given))
+    if name in _NAN_FUNCTIONS:
+        nan |= {name}
+    zero = True
+    if name == "vector" and given:
+        zero = given[0].zero
+    elif name in ("clamp_min", "clamp") and len(given) > 1:
+        zero = (given[1].constant or 0) <= 0
+    return _Operand(type_, zero=zero, nan=nan)
+
+
+def _number(value: float | None) -> _Operand:
+    return _Operand(SCALAR, constant=value, zero=value == 0)
+
+
+def _float(text: str) -> float:
+    return float(int(text, 16)) if text[:2].lower() == "0x" else float(text)
+
+
 class _Reader:
     def __init__(self, text: str, args: Mapping[str, str]) -> None:
         self.args = args
@@ -169,14 +277,13 @@ class _Reader:
         self.selectors: list[Selector] = []
         self.divisions: list[Division] = []
         self.functions: set[str] = set()
-        self.filtered = False
 
     def query(self) -> Query:
-        type_ = self.expression()
+        read = self.expression()
         if self.place < len(self.tokens):
             raise self.unexpected()
         found = (tuple(self.windows), tuple(self.selectors), tuple(self.divisions))
-        return Query(type_, *found, frozenset(self.functions), self.filtered)
+        return Query(read.type, *found, frozenset(self.functions), bool(read.nan))
 
     # -- tokens --
 
@@ -208,24 +315,29 @@ class _Reader:
 
     # -- grammar --
 
-    def expression(self) -> str:
-        """Operands and what joins them. What is joined is a scalar when all of them are: precedence does not matter."""
+    def expression(self) -> _Operand:
+        """Operands and what joins them."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise QueryError(f"it is nested more than {MAX_DEPTH} deep", self.peek().at)
-        types = [self.operand()]
+        operands = [self.operand()]
+        signs: list[str] = []
         while self.at(*_ARITHMETIC, *_COMPARISONS, *_SETS):
             sign = self.take()
-            if sign.text in _COMPARISONS and not self.accept("bool"):
-                self.filtered |= sign.text in (">", "!=") and self.peek().text == "0"
+            keeps = sign.text not in _COMPARISONS or not self.accept("bool")
             self.matching()
             if sign.text in ("/", "%"):
                 self.divisions.append(self.division(sign))
-            types.append(self.operand())
+            operand = self.operand()
+            # What binds tighter than this sign is joined first.
+            while signs and _binds(signs[-1], sign.text):
+                _join(operands, signs)
+            signs.append(sign.text.lower() if keeps else f"{sign.text} bool")
+            operands.append(operand)
+        while signs:
+            _join(operands, signs)
         self.depth -= 1
-        if len(types) == 1:
-            return types[0]
-        return SCALAR if all(type_ == SCALAR for type_ in types) else VECTOR
+        return operands[0]
 
     def matching(self) -> None:
         while self.at(*_GROUPING):
@@ -254,57 +366,62 @@ class _Reader:
     def tag_value(self, token: Token) -> str | None:
         return self.args.get(token.text[2:-2].strip().partition(".")[2])
 
-    def operand(self) -> str:
+    def operand(self) -> _Operand:
         while self.accept("-", "+"):
             pass
-        return self.suffixes(self.primary())
+        first = self.place
+        read = self.primary()
+        type_ = self.suffixes(read.type)
+        text = " ".join(token.text for token in self.tokens[first : self.place])
+        return read._replace(type=type_, text=read.text or text)
 
-    def primary(self) -> str:
+    def primary(self) -> _Operand:
         token = self.peek()
         if token.kind in (NUMBER, DURATION):
             self.take()
-            return SCALAR
+            return _number(seconds_of(token.text) if token.kind == DURATION else _float(token.text))
         if token.kind == TEXT:
             self.take()
-            return STRING
+            return _Operand(STRING)
         if token.kind == TAG:
             return self.argument()
         if self.accept("("):
-            type_ = self.expression()
+            read = self.expression()
             self.expect(")")
-            return type_
+            return read
         if self.at("{"):
             self.selector("")
-            return VECTOR
+            return _Operand(VECTOR)
         if token.kind != NAME:
             raise self.unexpected()
         return self.named()
 
-    def argument(self) -> str:
+    def argument(self) -> _Operand:
         """An argument of the template in the place of an operand: a number, or the name of a metric."""
         token = self.take()
         value = self.tag_value(token)
         if value is not None and seconds_of(value) is not None:
-            return SCALAR
+            return _number(seconds_of(value))
         self.selector(token.text)
-        return VECTOR
+        return _Operand(VECTOR)
 
-    def named(self) -> str:
+    def named(self) -> _Operand:
         name = self.take().text
         if name.lower() in _WORD_NUMBERS:
-            return SCALAR
+            return _Operand(SCALAR, zero=False)
         if not self.at("(", "by", "without"):
             self.selector(name)
-            return VECTOR
+            return _Operand(VECTOR)
         self.functions.add(name.lower())
         self.grouping()
         self.expect("(")
+        given: list[_Operand] = []
         while not self.accept(")"):
-            self.expression()
+            given.append(self.expression())
             if not self.at(")"):
                 self.expect(",")
         self.grouping()
-        return SCALAR if name in _SCALARS else VECTOR
+        return _called(name.lower(), given)
 
     def grouping(self) -> None:
         if self.accept("by", "without"):

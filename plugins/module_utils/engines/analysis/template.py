@@ -50,7 +50,7 @@ _TAG = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _ZERO = re.compile(r"0(?:[xob][0_]*|[0_]*\.?[0_]*(?:[eE].*)?)|\.0[0_]*(?:[eE].*)?", re.IGNORECASE)
 _WHOLE = re.compile(r"[-+]?[0-9]+")
 _LIMITS = ("count", "failureLimit", "inconclusiveLimit", "consecutiveErrorLimit", "consecutiveSuccessLimit")
-_PROVIDERS = (
+PROVIDERS = (
     "prometheus",
     "job",
     "web",
@@ -315,7 +315,7 @@ def _refuse_limits(metric: Metric, data: Mapping[str, Any], where: str) -> None:
 
 
 def _prometheus(where: str, provider: Mapping[str, Any], path: str) -> Mapping[str, Any]:
-    given = [name for name in _PROVIDERS if provider.get(name) is not None]
+    given = [name for name in PROVIDERS if provider.get(name) is not None]
     given.extend(f"plugin {name}" for name in shapes.mapping(provider.get("plugin"), f"{path}.plugin"))
     if len(given) != 1:
         raise TemplateError(f"{where}: {'multiple providers' if given else 'no provider'} specified")

@@ -59,6 +59,13 @@ def lint_rollout(
     return [*strategy.findings(), *strategy.template_findings()]
 
 
+def _weight(given: Any) -> int | None:
+    """The whole number that is meant, also by a string of digits; None for anything else."""
+    if isinstance(given, str) and given.isascii() and given.isdigit():
+        return int(given)
+    return given if isinstance(given, int) and not isinstance(given, bool) else None
+
+
 class _Strategy:
     def __init__(self, document: Document, templates: Mapping[Reference, Document], scrape_interval: float) -> None:
         self.document = document
@@ -108,9 +115,10 @@ class _Strategy:
                 continue
             path = (*CANARY, "steps", place, SET_WEIGHT)
             if isinstance(weight, bool) or not isinstance(weight, int) or not 0 <= weight <= 100:
-                right = self.edit(path, 100 if isinstance(weight, int) and weight > 100 else highest)
+                meant = _weight(weight)
+                edits = [] if meant is None else [self.edit(path, min(100, max(highest, meant)))]
                 reason = f"setWeight is {weight!r}; it must be a whole number from 0 to 100"
-                yield self.find("weight-out-of-range", ERROR, path, reason, right)
+                yield self.find("weight-out-of-range", ERROR, path, reason, *edits)
             elif weight < highest:
                 reason = f"setWeight goes down from {highest} to {weight}: a canary that goes on gets more"
                 yield self.find("weight-goes-down", ERROR, path, reason, self.edit(path, highest))

@@ -23,7 +23,7 @@ from .steps import ANALYSIS, PAUSE, Step, after_verdict
 
 PROMOTED, ABORTED, PAUSED, ANALYSED = "promoted", "aborted", "paused", "analysed"
 
-#: A rehearsal that has measured so often without an end is going round in circles.
+#: A rehearsal that has measured, or looked whether to, so often without an end is going round in circles.
 MAX_MEASUREMENTS = 100_000
 
 
@@ -105,6 +105,7 @@ class _Rehearsal:
         self.canary = canary
         self.series = series
         self.now = 0.0
+        self.turns = 0
         self.taken = 0
         self.events: list[Event] = []
         self.results: list[tuple[str, MetricResult]] = []
@@ -204,6 +205,8 @@ class _Running:
     """An analysis in progress."""
 
     def __init__(self, rehearsal: _Rehearsal, analysis: Analysis) -> None:
+        if not analysis.metrics:
+            raise RehearsalError(f"the analysis {analysis.name!r} has no metrics, and would never end")
         self.rehearsal = rehearsal
         self.analysis = analysis
         self.run = Run(analysis.metrics, analysis.dry_run)
@@ -215,6 +218,9 @@ class _Running:
     def step(self) -> None:
         """Measure what is due now, and tell the verdict when that was the last."""
         rehearsal = self.rehearsal
+        rehearsal.turns += 1
+        if rehearsal.turns > MAX_MEASUREMENTS:
+            raise RehearsalError(f"no end after {MAX_MEASUREMENTS} turns")
         self.run.step(rehearsal.now, self.measure)
         self.next_at = self.run.next_at(rehearsal.now)
         if not self.run.completed:

@@ -155,16 +155,24 @@ def _find(series: Mapping[str, Sequence[Any]], metric: str, may_be_empty: bool =
 
 
 def read_script(script: Mapping[str, Any]) -> Scripted:
-    """``{metric: [answer, ...]}``, or one answer for all times. Raises SeriesError."""
+    """``{metric: [answer, ...]}``, or one answer for all times; ``[]`` is an empty vector at all times.
+
+    A number is what one series gives, also as text, which Ansible's templates like to make of it. Raises SeriesError.
+    """
+    answers = {name: given if isinstance(given, list) and given else [given] for name, given in script.items()}
     return Scripted(
         {
-            name: [
-                read_answer(each, f"{name}[{place}]")
-                for place, each in enumerate(given if isinstance(given, list) else [given])
-            ]
-            for name, given in script.items()
+            name: [read_answer(_untemplated(each), f"{name}[{place}]") for place, each in enumerate(given)]
+            for name, given in answers.items()
         }
     )
+
+
+def _untemplated(given: Any) -> Any:
+    try:
+        return float(given) if isinstance(given, str) else given
+    except ValueError:
+        return given
 
 
 def read_recording(text: str) -> Series:

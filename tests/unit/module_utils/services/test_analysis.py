@@ -435,7 +435,7 @@ def test_prometheus_back_in_time() -> None:
 
 def test_no_traffic() -> None:
     result, lines, _clock = gate(Prometheus([math.nan]))
-    assert (result.phase, lines[0]) == ("Failed", "check 1/5 success-rate nan \u2716")
+    assert (result.phase, lines[0]) == ("Failed", "check 1/5 success-rate NaN \u2716")
     result, lines, _clock = gate(Prometheus([]))
     assert (result.phase, lines[0]) == ("Successful", "check 1/5 success-rate no value \u2714")
 
@@ -533,7 +533,7 @@ def test_three_in_a_row_end_it_at_the_third() -> None:
 
 def test_what_an_extension_decided_is_shown_as_ours() -> None:
     _result, lines, _clock = gate(Prometheus([math.nan]), metric(on_nan="pass"))
-    assert lines[0] == "check 1/5 success-rate nan \u2714 NaN in the result, on_nan: pass (ours)"
+    assert lines[0] == "check 1/5 success-rate NaN \u2714 NaN in the result, on_nan: pass (ours)"
     result, lines, _clock = gate(Prometheus([]), metric(on_empty="inconclusive"))
     assert result.phase == "Inconclusive"
     assert lines == ["check 1/5 success-rate no value ? the result is empty, on_empty: inconclusive (ours)"]

@@ -119,7 +119,10 @@ def test_the_templates_of_a_release() -> None:
     session = FakeSession(
         in_cluster("a", templates=[{"templateName": "b", "clusterScope": True}]),
         in_cluster(
-            "b", "ClusterAnalysisTemplate", templates=[{"templateName": "a"}], metrics=[{"name": "m", "count": 3}]
+            "b",
+            "ClusterAnalysisTemplate",
+            templates=[{"templateName": "a"}],
+            metrics=[{"name": "m", "count": 3, "provider": {"job": {}}}],
         ),
     )
     steps = [{"analysis": {"templates": [{"templateName": "a"}, {"templateName": "gone"}]}}]

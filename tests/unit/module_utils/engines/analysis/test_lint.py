@@ -10,6 +10,8 @@ import random
 from typing import Any
 
 import pytest
+from ansible_collections.lumen.airgap.plugins.module_utils.engines.analysis import conditions
+from ansible_collections.lumen.airgap.plugins.module_utils.engines.analysis.expression import VECTOR
 from ansible_collections.lumen.airgap.plugins.module_utils.engines.analysis.findings import (
     ERROR,
     WARNING,
@@ -228,6 +230,14 @@ CASES: list[tuple[str, Document, tuple[str, str, str], Any]] = [
     ("half a limit", sound(failureLimit=1.5), (ERROR, "invalid-limit", "failureLimit"), 0),
     ("parsecs", sound(interval="5 parsecs"), (ERROR, "invalid-duration", "interval"), "1m"),
     ("no unit", sound(initialDelay=120), (ERROR, "invalid-duration", "initialDelay"), "120s"),
+    ("a number as text", sound(interval="60"), (ERROR, "invalid-duration", "interval"), "60s"),
+    ("days", sound(interval="1d"), (ERROR, "invalid-duration", "interval"), "24h"),
+    (
+        "successes in a row of one",
+        sound(count=None, interval=None, failureLimit=0, consecutiveSuccessLimit=3),
+        (ERROR, "count-too-small", "count"),
+        3,
+    ),
     (
         "a short window",
         sound(RATIO.replace("2m", "45s")),
@@ -272,6 +282,66 @@ def test_one_rule(template: Document, expected: tuple[str, str, str], value: Any
     assert lint_template(right) == []
 
 
+@pytest.mark.parametrize(
+    ("condition", "right"),
+    [
+        ("result[0] > 0,95", "len(result) > 0 && !isNaN(result[0]) && result[0] > 0.95"),
+        ("result >= 0,995", "len(result) > 0 && !isNaN(result[0]) && result[0] >= 0.995"),
+        ("len(result) > 0 && result[0] ≥ 0.95", GUARDED),
+        ("len(result) == 0 || rate ≤ 2", "len(result) > 0 && !isNaN(result[0]) && result[0] <= 2"),
+        ("result[0] * 100 ≥ 95", "len(result) > 0 && !isNaN(result[0]) && result[0] * 100 >= 95"),
+        ("result[0] > 1,000", None),
+        ("len(result) > 0 && better", GUARDED),
+        ("better(result) > 0.9", None),
+        ("result[0] > 0.9 && worse(result) > 0.5", None),
+        ("result[0] >= 0.95 percent", None),
+    ],
+)
+def test_a_correction_keeps_the_threshold_or_is_none(condition: str, right: str | None) -> None:
+    template = sound(successCondition=condition)
+    (finding,) = lint_template(template)
+    assert (finding.severity, finding.path[-1]) == (ERROR, "successCondition")
+    assert [edit.value for edit in finding.edits] == ([right] if right else [])
+    assert lint_template(apply([template], finding.edits)[0]) == ([] if right else [finding])
+
+
+@pytest.mark.parametrize(
+    ("query", "condition"),
+    [
+        (f"absent(up{CANARY})", "len(result) == 0"),
+        (f"absent(up{CANARY})", "len(result) == 0 || result[0] != 1"),
+        (f"absent_over_time(up{CANARY}[2m])", "len(result) == 0 || result[0] != 1"),
+        (f"up{CANARY} == 0", "len(result) == 0"),
+        (f"up{CANARY} == 0", "len(result) < 3"),
+    ],
+)
+def test_an_empty_answer_may_be_what_is_asked_for(query: str, condition: str) -> None:
+    assert lint_template(sound(query, successCondition=condition)) == []
+
+
+def test_a_guard_that_nothing_passes_is_not_offered() -> None:
+    (finding,) = lint_template(sound(f"up{CANARY}", successCondition="len(result) == 0 && !any(result, # > 1)"))
+    assert (finding.rule, finding.edits) == ("empty-passes", ())
+    (finding,) = lint_template(sound(f"up{CANARY}", successCondition="all(result, # > 5000)"))
+    assert finding.corrected
+
+
+def test_a_pipe_is_guarded_in_parentheses() -> None:
+    template = sound(f"up{CANARY}", successCondition="result | all(# > 1)")
+    (finding,) = lint_template(template)
+    (right,) = corrected([template], finding)
+    assert right.get(finding.path) == "len(result) > 0 && !any(result, isNaN(#)) && (result | all(# > 1))"
+    assert lint_template(right) == []
+
+
+def test_divisions_by_zero_go_at_once() -> None:
+    template = sound(f"up{CANARY}", successCondition="len(result) > 0 && result[0] / 0 / 0 < 1")
+    (finding,) = lint_template(template)
+    (right,) = corrected([template], finding)
+    assert right.get(finding.path) == "len(result) > 0 && result[0] < 1"
+    assert lint_template(right) == []
+
+
 def test_arguments() -> None:
     query = ONE_RATE.replace("ok{", 'ok{app="{{args.app}}",')
     undeclared = lint_template(sound(query))
@@ -289,7 +359,18 @@ def test_arguments() -> None:
     unused = apply([sound()], [Edit("template", ("spec", "args"), [{"name": "canary-hash"}, {"name": "app"}])])[0]
     (finding,) = lint_template(unused)
     assert rules([finding]) == [(WARNING, "unused-argument", "spec.args[1]")]
+    assert finding.corrected == "# without args[1]"
     assert lint_template(corrected([unused], finding)[0]) == []
+
+
+def test_arguments_that_are_given_and_not_there() -> None:
+    found = lint_template(sound(), Context({"canary-hash": "x", "canary-hsah": "y"}))
+    assert rules(found) == [(WARNING, "unused-argument", "spec.args")]
+    assert "canary-hsah is given" in found[0].reason
+    inline = Document("Analysis (inline)", {"spec": {"metrics": sound().body["spec"]["metrics"]}})
+    assert lint_template(inline, Context({"canary-hash": "x"})) == []
+    found = lint_template(inline, Context({"canary-hash": "x", "other": "y"}))
+    assert rules(found) == [(WARNING, "unused-argument", "spec.args")]
 
 
 def test_arguments_whose_value_is_known_are_put_in() -> None:
@@ -407,6 +488,13 @@ def any_template(chance: random.Random) -> Document:
     return document({**metric, "provider": provider}, args=ARGS)
 
 
+def nothing_passes(metric: dict[str, Any]) -> bool:
+    """Whether guards would leave nothing that passes: the two conditions contradict each other."""
+    success, failure = (metric.get(name, "") for name in ("successCondition", "failureCondition"))
+    guards = conditions.guarded(success, VECTOR, False), conditions.guarded(failure or "false", VECTOR, True)
+    return not conditions.passes(*guards, VECTOR)
+
+
 def test_every_correction_makes_its_finding_go_away_and_the_last_leaves_what_only_a_person_can_know() -> None:
     chance = random.Random(20)
     for _case in range(150):
@@ -418,6 +506,9 @@ def test_every_correction_makes_its_finding_go_away_and_the_last_leaves_what_onl
             (template,) = apply([template], mended[0].edits)
         assert mended == [], template.body["spec"]
         left = {finding.rule for finding in lint_template(template)}
+        metric = template.body["spec"]["metrics"][0]
+        if nothing_passes(metric):
+            left -= {"nan-unguarded", "empty-passes", "length-is-no-guard"}
         assert left <= {"invalid-query", "invalid"}, template.body["spec"]
 
 
@@ -455,7 +546,7 @@ def test_a_comment_promises_a_row(text: str) -> None:
     "query",
     [
         'rate(x{pod_template_hash="{{args.canary-hash}}"}[2m])',
-        'rate(x{rollouts_pod_template_hash=~".*"}[2m])',
+        'rate(x{rollouts_pod_template_hash=~"{{args.canary-hash}}|0"}[2m])',
         'rate(x{service="lumen-api-canary"}[2m])',
         'rate(x{pod=~"api-{{args.canary-hash}}-.*"}[2m])',
     ],
@@ -465,7 +556,70 @@ def test_queries_that_ask_for_one_version(query: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["a / (b > 0)", "a / clamp_min(b, 1)", "vector(1) / vector(0.5)", "sum(rate(a[2m]))", "a / 100"]
+    "matcher",
+    [
+        'pod_template_hash!="{{args.canary-hash}}"',
+        'pod_template_hash!~"{{args.canary-hash}}.*"',
+        'pod_template_hash=~".*"',
+        'pod_template_hash=~".+|{{args.canary-hash}}"',
+        'pod_template_hash=""',
+        'service!="lumen-api-canary"',
+    ],
+)
+def test_queries_that_ask_for_all_or_all_but_one_version(matcher: str) -> None:
+    template = sound(f"sum(rate(x{{{matcher}}}[2m]))")
+    (template,) = apply([template], [Edit("template", ("spec", "args"), [{"name": "canary-hash"}])])
+    found = [finding for finding in lint_template(template) if finding.rule != "unused-argument"]
+    assert [finding.rule for finding in found] == ["blended-query"]
+    assert lint_template(apply([template], found[0].edits)[0]) == []
+
+
+@pytest.mark.parametrize(
+    ("provider", "where", "reason"),
+    [
+        (None, "provider", "it has none"),
+        ({}, "provider", "it has none"),
+        ({"promtheus": {"query": "up"}}, "provider", "it has promtheus"),
+        ({"prometheus": {"query": "1"}, "job": {}}, "provider", "it has prometheus, job"),
+        ({"plugin": {"a/b": {}, "c/d": {}}}, "provider", "it has plugin"),
+        ("prometheus", "provider", "provider must be a mapping, not 'prometheus'"),
+        ({"prometheus": "up"}, "provider.prometheus", "provider.prometheus must be a mapping, not 'up'"),
+    ],
+)
+def test_one_provider(provider: Any, where: str, reason: str) -> None:
+    template = sound("1", successCondition="result > 0", provider=provider)
+    found = lint_template(template)
+    assert rules(found) == [(ERROR, "invalid", f"spec.metrics[0].{where}")]
+    assert reason in found[0].reason
+    plugin = {"plugin": {"a/b": {"any": 1}}}
+    assert lint_template(sound("1", provider=plugin)) == []
+
+
+@pytest.mark.parametrize("name", [None, "", 3])
+def test_a_metric_needs_a_name(name: Any) -> None:
+    assert rules(lint_template(sound(name=name))) == [(ERROR, "invalid", "spec.metrics[0].name")]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [f"clamp_min({RATIO}, 0)", f"{RATIO} and on() (count(up{CANARY}) > 0)", f"({RATIO}) != 0", f"sqrt({ONE_RATE})"],
+)
+def test_queries_that_may_be_nan(query: str) -> None:
+    (finding,) = lint_template(sound(query, successCondition="len(result) > 0 && result[0] >= 0.95"))
+    assert finding.rule == "nan-unguarded"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "a / (b > 0)",
+        "a / clamp_min(b, 1)",
+        "a / b < 2",
+        "count(up == 1) / count(up)",
+        "vector(1) / vector(0.5)",
+        "sum(rate(a[2m]))",
+        "a / 100",
+    ],
 )
 def test_queries_that_cannot_be_nan(query: str) -> None:
     template = sound(query, successCondition="len(result) > 0 && result[0] > 1")

@@ -131,9 +131,76 @@ def test_matchers_divisions_and_functions() -> None:
     ]
     assert [division.constant for division in found.divisions] == [None, 0.0, 0.0]
     assert found.functions == {"sum"}
-    assert not found.filtered
-    assert read_query("a / (b > 0)").filtered
-    assert not read_query("a / (b > bool 0)").filtered
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "a / b",
+        "a % b",
+        "1 % b",
+        "1 - a / b",
+        "sum(a) / sum(b) * 100",
+        "a / (b > bool 0)",
+        "a / (b >= 0)",
+        "a / (b > 0) + c / d",
+        "clamp_min(a / b, 0)",
+        "clamp_max(a / b, 1)",
+        "a / clamp_min(b, 0)",
+        "a / b and on() (count(up) > 0)",
+        "a / b and c > 0",
+        "a / b unless c == 0",
+        "(a / b) != 0",
+        "a / b or c",
+        "c < 1 or a / b",
+        "a / b * (c > 0)",
+        "avg(a / b)",
+        "sqrt(a)",
+        "stddev(a)",
+        "histogram_fraction(0, 1, a)",
+        "histogram_avg(a)",
+        "histogram_stddev(a)",
+        "histogram_stdvar(a)",
+        "histogram_quantile(0.9, a)",
+        "scalar(a)",
+        "a / {{args.unknown}}",
+    ],
+)
+def test_nan_is_possible(query: str) -> None:
+    assert read_query(query).may_be_nan
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "a",
+        "a / 100",
+        "1 / b",
+        "a / (b > 0)",
+        "a / (0 < b)",
+        "a / (b != 0)",
+        "a / (b >= 0.5)",
+        "a / (b + 1)",
+        "a / clamp_min(b, 1)",
+        "a / {{args.two}}",
+        "a / b < 2",
+        "a / b >= 0",
+        "0.5 < a / b",
+        "a / b == 1",
+        "a / b > bool 0.5",
+        "(a / b) and (b > 0)",
+        "a / sum(b) and on(x) sum(b) != 0",
+        "a / b unless b == 0",
+        "count(up == 1) / count(up)",
+        "count(a / b)",
+        "a / count_over_time(b[5m])",
+        "vector(1) / vector(0.5)",
+        "histogram_quantile(0.9, a) > 0",
+        "sum(rate(a[2m]))",
+    ],
+)
+def test_nan_is_not_possible(query: str) -> None:
+    assert not read_query(query, {"two": "2"}).may_be_nan
 
 
 def test_durations() -> None:

@@ -87,6 +87,16 @@ def test_one_rule_and_its_correction(app: Document, expected: tuple[str, str, st
         rest = lint(*there)
 
 
+@pytest.mark.parametrize(
+    ("weight", "right"),
+    [("20", 20), ("5", 10), ("120", 100), (120, 100), (-1, 10), ("a fifth", None), (20.5, None), (True, None)],
+)
+def test_a_weight_that_is_no_percentage(weight: Any, right: int | None) -> None:
+    (finding,) = lint(rollout([{"setWeight": 10}, {"setWeight": weight}]))
+    assert finding.rule == "weight-out-of-range"
+    assert [edit.value for edit in finding.edits] == ([] if right is None else [right])
+
+
 def test_what_only_a_person_can_know() -> None:
     gone = [{"analysis": {"templates": [{"templateName": "gone"}]}}]
     assert rules(lint(rollout(gone))) == [(ERROR, "missing-template", BASE + "steps[0].analysis.templates[0]")]

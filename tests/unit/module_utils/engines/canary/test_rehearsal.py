@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 import pytest
+from ansible_collections.lumen.airgap.plugins.module_utils.engines.analysis.run import Run
 from ansible_collections.lumen.airgap.plugins.module_utils.engines.analysis.template import read_metrics
 from ansible_collections.lumen.airgap.plugins.module_utils.engines.canary.rehearsal import (
     ABORTED,
@@ -180,3 +181,14 @@ def test_thousands_of_rehearsals_cost_little() -> None:
         rehearse(gate, read_script({"m": [GOOD, 0.98, BAD, GOOD, 1]}))
     # Ten thousand in under 10 s is what is promised; this machine may be a slow one.
     assert time.process_time() - started < 4.0
+
+
+def test_an_analysis_without_metrics_has_no_end_and_is_refused() -> None:
+    with pytest.raises(RehearsalError, match="the analysis 't' has no metrics"):
+        rehearse(canary(analysis=Analysis("t", [])), read_script({}))
+
+
+def test_turns_without_a_measurement_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Run, "due", lambda _self, _now: [])
+    with pytest.raises(RehearsalError, match="no end after 100000 turns"):
+        rehearse(canary(), read_script({"m": GOOD}))
