@@ -182,9 +182,14 @@ def replicas_of(deployment: Object) -> int:
 
 
 def full_replicas(deployment: Object) -> int:
-    """How many pods it asks for when no canary has any of them."""
-    text = (deployment["metadata"].get("annotations") or {}).get(REPLICAS_ANNOTATION, "")
-    return int(text) if text.isdigit() else replicas_of(deployment)
+    """How many pods it asks for when no canary has any of them. A mark that was left behind takes none away."""
+    text, now = mark_of(deployment), replicas_of(deployment)
+    return max(int(text), now) if text.isdecimal() else now
+
+
+def mark_of(deployment: Object) -> str:
+    """What `REPLICAS_ANNOTATION` says; empty while no canary has any of its pods."""
+    return str((deployment["metadata"].get("annotations") or {}).get(REPLICAS_ANNOTATION, ""))
 
 
 def is_observed(deployment: Object) -> bool:
@@ -228,7 +233,7 @@ def _revision(obj: Object) -> str:
 def next_revision(deployment: Object) -> str:
     """The revision that the Deployment will have with another template."""
     text = _revision(deployment)
-    return str(int(text) + 1) if text.isdigit() else "1"
+    return str(int(text) + 1) if text.isdecimal() else "1"
 
 
 # -- shown as Argo Rollouts' objects -----------------------------------------------------------------------------

@@ -65,6 +65,7 @@ from ...engines.canary.pair import (
     is_observed,
     is_settled,
     labelled,
+    mark_of,
     next_revision,
     read_memory,
     replicas_of,
@@ -176,7 +177,7 @@ class DeploymentDriver:
             stable_hash=hash,
             revision=next_revision(self._stable),
             observed=bool(hash),
-            healthy=is_complete(self._stable),
+            healthy=is_complete(self._stable) and not mark_of(self._stable),
             aborted=False,
             message="",
             planned=self._planned(),
@@ -606,17 +607,19 @@ class DeploymentDriver:
 
     def work(self, at: float) -> list[Entry]:
         """See `Driver`. One thing at a time: what comes of it is seen before the next."""
-        if not self._following or self._memory is None or not (self._hash or self._memory.aborted):
+        if not self._following:
             return []
         memory = self._memory
         try:
             if self._canary is None:
                 self._give_back(memory)
-            else:
+            elif memory is not None and (self._hash or memory.aborted):
                 self._untold += self._notice_others(memory, at)
                 self._untold += self._measure(memory, at)
                 self._write()
                 self._do(self._next(at), memory, at)
+            else:
+                return []
         except (Conflict, NotFound):
             self._reread()  # somebody wrote in between
         # Where the API server was away half-way, what was seen before is told the next time.
@@ -650,16 +653,16 @@ class DeploymentDriver:
             memory.aborted, memory.reason = True, reason
         return [Entry(at, SUPERSEDED, f"superseded: {reason}")]
 
-    def _give_back(self, memory: Memory) -> None:
-        """The Deployment gets its pods back when somebody has deleted the canary."""
-        if replicas_of(self._stable) < memory.replicas:
-            self._scale(self._stable, memory.replicas, memory)
+    def _give_back(self, memory: Memory | None) -> None:
+        """The Deployment gets its pods back when somebody has deleted the canary, before this run or during it."""
+        own = full_replicas(self._stable)
+        self._scale_stable(max(own, memory.replicas) if memory else own)
 
     def _do(self, action: Action, memory: Memory, at: float) -> None:
         if action.kind == machine.SCALE and action.counts is not None:
             if self._canary is not None:
                 self._scale(self._canary, action.counts.canary)
-            self._scale(self._stable, action.counts.stable, memory)
+            self._scale_stable(action.counts.stable, memory.replicas)
         elif action.kind == machine.ADVANCE:
             memory.advance(at)
             self._write()
@@ -673,18 +676,20 @@ class DeploymentDriver:
         elif action.kind == machine.RESTORE:
             self._put_image(memory.container, memory.stable_image)
         elif action.kind == machine.REMOVE:
+            self._scale_stable(replicas_of(self._stable))
             self._session.delete(DEPLOYMENT, canary_name(self._name), self._namespace)
             self._keep_canary(None)
 
-    def _scale(self, deployment: Mapping[str, Any], replicas: int, stable: Memory | None = None) -> None:
-        """The ``stable`` one says how many are its own: the canary, which knows it, may be deleted meanwhile."""
-        if replicas_of(deployment) == replicas:
-            return
-        body: dict[str, Any] = {"spec": {"replicas": replicas}}
-        if stable is not None:
-            mark = None if replicas == stable.replicas else str(stable.replicas)
-            body["metadata"] = {"annotations": {REPLICAS_ANNOTATION: mark}}
-        self._patch(deployment, body)
+    def _scale(self, deployment: Mapping[str, Any], replicas: int) -> None:
+        if replicas_of(deployment) != replicas:
+            self._patch(deployment, {"spec": {"replicas": replicas}})
+
+    def _scale_stable(self, replicas: int, own: int = 0) -> None:
+        """While it has fewer than its ``own``, it says so: the canary, which knows it, may be deleted meanwhile."""
+        mark = str(own) if replicas < own else ""
+        if (replicas_of(self._stable), mark_of(self._stable)) != (replicas, mark):
+            annotations = {REPLICAS_ANNOTATION: mark or None}
+            self._patch(self._stable, {"spec": {"replicas": replicas}, "metadata": {"annotations": annotations}})
 
     def _write(self) -> None:
         """How far it is, into the canary Deployment; nothing when it is there already."""

@@ -497,6 +497,34 @@ def test_a_canary_that_is_deleted_while_nobody_looks_costs_no_replicas() -> None
     nothing_left(lab, NEW, 4)
 
 
+@pytest.mark.parametrize("journal", [True, False])
+def test_pods_come_back_when_the_canary_was_deleted_before_the_run(journal: bool) -> None:
+    """Taken up again, or told to stay at the version that is stable: neither makes a canary that would know of them."""
+    lab = DeploymentLab([{"setWeight": 60}, {"pause": {"duration": 60}}], deployment=new_deployment(replicas=4))
+    record = lab.record() if journal else None
+    with pytest.raises(Killed):
+        lab.release(driver=_dying_after(lab, 10), record=record).run()
+    lab.session.remove(DEPLOYMENT, CANARY, NAMESPACE)
+    lab.clock.sleep(5)
+    assert lab.deployment()["spec"]["replicas"] == 2
+    if journal:
+        assert lab.release(record=lab.record(force=True)).run()["outcome"] == "failed"
+    else:
+        result = lab.release(OLD).run()
+        assert (result["outcome"], result["changed"]) == ("promoted", True)
+    nothing_left(lab, OLD, 4)
+
+
+@pytest.mark.parametrize("answers", [[], [0.5, 0.5]])
+def test_a_mark_that_was_left_behind_takes_no_pods_away(answers: list[float]) -> None:
+    stale = new_deployment(replicas=8)
+    stale["metadata"]["annotations"] = {REPLICAS_ANNOTATION: "2"}
+    lab = DeploymentLab([{"setWeight": 10}, ANALYSIS], answers, deployment=stale)
+    assert lab.release().run()["outcome"] == ("rolled_back" if answers else "promoted")
+    assert lab.pods.fewest >= 6
+    nothing_left(lab, OLD if answers else NEW, 8)
+
+
 def _dying_after(lab: DeploymentLab, seconds: float) -> Any:
     driver = lab.driver()
     work = driver.work
