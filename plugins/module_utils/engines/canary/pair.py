@@ -67,8 +67,8 @@ class Memory:
     def place(self, canary: Object | None) -> Place:
         """For the step machine. ``canary``: its Deployment, where somebody may have let the step in progress pass."""
         text = ((canary or {}).get("metadata", {}).get("annotations") or {}).get(ALLOW_ANNOTATION, "")
-        by_hand = int(text) if text.isdigit() else 0
-        return Place(self.index, self.since, self.aborted, max(self.allowed, by_hand), self.verdicts)
+        by_hand = int(text) if text.isdecimal() else 0
+        return Place(self.index, self.since, self.aborted, frozenset({self.allowed, by_hand}) - {0}, self.verdicts)
 
     def advance(self, at: float) -> None:
         """The step in progress is over."""

@@ -470,7 +470,8 @@ class DeploymentDriver:
 
     def _pods(self) -> Pods:
         settled = is_settled(self._canary) and is_settled(self._stable)
-        return Pods(scale_of(self._canary), scale_of(self._stable), self._moved(), settled)
+        foreign = bool(self._taken_over or self._change_of_others())
+        return Pods(scale_of(self._canary), scale_of(self._stable), self._moved(), settled, foreign)
 
     def _change_of_others(self) -> str:
         """What somebody else has made of the template, while this canary is on its way."""

@@ -266,6 +266,23 @@ def test_without_a_gate_somebody_lets_it_pass_by_an_annotation() -> None:
     assert 20 < lab.clock.monotonic() < 25
 
 
+def test_a_step_let_pass_in_advance_does_not_hold_up_our_gate() -> None:
+    lab = DeploymentLab([{"setWeight": 20}, {"pause": {}}, {"setWeight": 60}, {"pause": {}}])
+    lab.after(1, lambda: edit(lab, CANARY, metadata={"annotations": {ALLOW_ANNOTATION: "4"}}))
+    result = lab.release(gate=True, step_deadline=60).run()
+    assert result["outcome"] == "promoted"
+    assert len(lab.queries) == 3  # step 4 was not asked for
+
+
+@pytest.mark.parametrize("text", ["\N{SUPERSCRIPT TWO}", "two", "-2"])
+def test_what_is_no_number_lets_nothing_pass(text: str) -> None:
+    lab = DeploymentLab([{"setWeight": 20}, {"pause": {}}])
+    lab.after(1, lambda: edit(lab, CANARY, metadata={"annotations": {ALLOW_ANNOTATION: text}}))
+    result = lab.release(step_deadline=30).run()
+    assert result["outcome"] == "rolled_back"
+    assert "step 2 (pause) took longer than 30 s" in result["reason"]
+
+
 # -- the same story ------------------------------------------------------------------------------------------------
 
 
@@ -474,6 +491,48 @@ def test_somebody_changes_the_image_in_between() -> None:
     assert result["outcome"] == "failed"
     assert result["reason"] == f"the Deployment was changed to {OTHER} meanwhile"
     nothing_left(lab, OTHER, 4)
+
+
+def test_a_change_of_somebody_else_that_gets_stuck_keeps_no_canary() -> None:
+    lab = DeploymentLab([{"setWeight": 60}, {"pause": {"duration": 60}}], deployment=new_deployment(replicas=4))
+    write = lab.session.edit
+
+    def stuck(kind: Any, name: str, namespace: str | None, patch: Any) -> Any:
+        if name == NAME and "status" in patch and lab.image() == OTHER:
+            there = lab.deployment()["spec"]["replicas"]
+            rolling = {"replicas": there + 1, "updatedReplicas": 1, "availableReplicas": there}
+            patch = {"status": {**patch["status"], **rolling}}
+        return write(kind, name, namespace, patch)
+
+    lab.session.edit = stuck  # type: ignore[method-assign]
+    lab.after(10, lambda: edit(lab, spec={"template": {"spec": {"containers": [_container(OTHER)]}}}))
+    result = lab.release(step_deadline=120).run()
+    assert (result["outcome"], lab.has_canary(), lab.image()) == ("failed", False, OTHER)
+    assert result["reason"] == f"the Deployment was changed to {OTHER} meanwhile"
+    assert lab.deployment()["spec"]["replicas"] == 4
+
+
+def _container(image: str, **fields: Any) -> dict[str, Any]:
+    return {**new_deployment(image)["spec"]["template"]["spec"]["containers"][0], **fields}
+
+
+def test_a_template_that_somebody_changes_after_the_move_stays_as_it_is() -> None:
+    lab = DeploymentLab([{"setWeight": 50}], deployment=new_deployment(replicas=4))
+    theirs = _container(NEW, env=[{"name": "LEVEL", "value": "debug"}])
+    patch = lab.session.patch
+
+    def patched(*args: Any, **kwargs: Any) -> Any:
+        answer = patch(*args, **kwargs)
+        if kwargs.get("patch_type") == "json":
+            edit(lab, spec={"template": {"spec": {"containers": [theirs]}}})
+        return answer
+
+    lab.session.patch = patched  # type: ignore[method-assign]
+    result = lab.release().run()
+    assert (result["outcome"], lab.has_canary()) == ("failed", False)
+    assert result["reason"] == "the Deployment's template was changed meanwhile"
+    assert lab.deployment()["spec"]["template"]["spec"]["containers"] == [theirs]
+    assert lab.deployment()["spec"]["replicas"] == 4
 
 
 def test_somebody_deletes_the_canary_in_between() -> None:
