@@ -31,6 +31,7 @@ from ...adapters.kube.watcher import Observation, Subscription
 from ...engines.analysis.findings import Finding
 from ...engines.analysis.lint import DEFAULT_SCRAPE_INTERVAL
 from ...engines.analysis.metric import format_value
+from ...engines.argo.ownership import keeper
 from ...engines.canary import machine
 from ...engines.canary.follow import (
     PAUSE_INCONCLUSIVE,
@@ -43,7 +44,6 @@ from ...engines.canary.follow import (
     State,
 )
 from ...engines.canary.machine import BACKGROUND, Action, Course, Pods, Verdict
-from ...engines.canary.objects import TRACKING_ANNOTATION
 from ...engines.canary.pair import MEMORY_ANNOTATION as MEMORY
 from ...engines.canary.pair import (
     POD_HASH,
@@ -80,11 +80,10 @@ from ...errors import AirgapError
 from ...times import Clock, rfc3339
 from ..analysis import Check, GateSpec
 from ..lint import lint_release, refuse_errors
-from .driver import THE_APPS_OWN, Deleted, Expected, NotOurs, Situation, Strategy, Verification
+from .driver import THE_APPS_OWN, Deleted, Expected, NotOurs, Situation, Strategy, Verification, refuse_owned
 from .seen import conditions_of, digests_of, is_ready, measurement_rows, sends_to, step_rows, version_of
 from .stepped import SteppedGate, load_analysis
 
-_INSTANCE_LABEL = "app.kubernetes.io/instance"
 _CANARY = ("spec", "strategy", "canary")
 _ABORTED = "RolloutAborted: Rollout aborted update to revision"
 
@@ -268,15 +267,13 @@ class DeploymentDriver:
         return findings
 
     def _refuse_owners(self) -> None:
-        meta = self._stable["metadata"]
-        annotation = (meta.get("annotations") or {}).get(TRACKING_ANNOTATION, "")
-        label = (meta.get("labels") or {}).get(_INSTANCE_LABEL, "")
-        if annotation or label:
-            mark = f"annotation {TRACKING_ANNOTATION}" if annotation else f"label {_INSTANCE_LABEL}"
+        application = keeper(self._stable)
+        if application:
             raise AirgapError(
-                f"{self._title} is kept by Argo CD's Application {annotation.partition(':')[0] or label} ({mark}), "
-                "which would take every change of its pods back. Make it a Rollout, and release it by Git."
+                f"{self._title} is kept by Argo CD's Application {application}, which would take every change of its "
+                "pods back. Make it a Rollout, and release it by Git."
             )
+        refuse_owned(self._title, self._stable)
         for scaler in self._session.list(HORIZONTAL_POD_AUTOSCALER, self._namespace).items:
             target = scaler["spec"].get("scaleTargetRef") or {}
             if (target.get("kind"), target.get("name")) == (DEPLOYMENT.kind, self._name):
@@ -288,6 +285,11 @@ class DeploymentDriver:
     def _refuse_state(self) -> None:
         if self._stable["spec"].get("paused"):
             raise AirgapError(f"{self._title} is paused. Set spec.paused to false first.")
+        if self._memory is None and not self._stable_hash():
+            raise AirgapError(
+                f"{self._title}: the ReplicaSet of its template is not there, so that the hash of its pods is not "
+                "known. Wait until its controller has made it."
+            )
         if self._memory is None and not (is_observed(self._stable) and is_settled(self._stable)):
             raise AirgapError(
                 f"{self._title} is still rolling out another change ({self._counts(self._stable)}). Wait until it has "

@@ -17,6 +17,7 @@ from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds i
     DEPLOYMENT,
     HORIZONTAL_POD_AUTOSCALER,
     POD_DISRUPTION_BUDGET,
+    REPLICA_SET,
     SERVICE,
 )
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import Unreachable
@@ -52,6 +53,9 @@ BACKGROUND = {"templates": [{"templateName": "success-rate"}], "startingStep": 1
 AT_ONCE = {**METRIC, "failureLimit": 0, "consecutiveErrorLimit": 0}
 STRICT = {**TEMPLATE, "spec": {**TEMPLATE["spec"], "metrics": [AT_ONCE]}}
 TRACKED = "lumen-app:apps/Deployment:lumen/api"
+INSTANCE = {"app.kubernetes.io/instance": "lumen-app"}
+ARGO_CD = {"manager": "argocd-controller", "operation": "Update"}
+OWNER = {"apiVersion": "shops/v1", "kind": "Shop", "name": "corner", "uid": "1", "controller": True}
 
 
 def texts(result: dict[str, Any]) -> str:
@@ -358,7 +362,8 @@ def test_both_drivers_tell_the_same_of_our_gate() -> None:
             {"metadata": {"annotations": {"argocd.argoproj.io/tracking-id": TRACKED}}},
             "lumen-app",
         ),
-        ({"metadata": {"labels": {"app.kubernetes.io/instance": "lumen-app"}}}, "Argo CD's Application lumen-app"),
+        ({"metadata": {"labels": INSTANCE, "managedFields": [ARGO_CD]}}, "Argo CD's Application lumen-app"),
+        ({"metadata": {"ownerReferences": [OWNER]}}, "Deployment lumen/api belongs to Shop corner"),
         ({"spec": {"paused": True}}, "is paused"),
         ({"spec": {"strategy": {"type": "Recreate"}}}, "strategy Recreate"),
         ({"spec": {"selector": {"matchExpressions": [{"key": "app", "operator": "Exists"}]}}}, "matchExpressions"),
@@ -375,6 +380,15 @@ def test_refusals_touch_nothing(parts: dict[str, Any], message: str) -> None:
     assert lab.session.bodies == []
 
 
+def test_a_deployment_whose_hash_is_not_known_is_refused() -> None:
+    lab = DeploymentLab()
+    lab.pods.running = False
+    lab.session.remove(REPLICA_SET, f"{NAME}-hv100", NAMESPACE)
+    with pytest.raises(AirgapError, match="the ReplicaSet of its template is not there"):
+        lab.release().run()
+    assert lab.session.bodies == []
+
+
 @pytest.mark.parametrize(
     ("steps", "message"),
     [
@@ -383,6 +397,8 @@ def test_refusals_touch_nothing(parts: dict[str, Any], message: str) -> None:
         ([{"setWeight": 50}, {"setWeight": 20}], "steps[1].setWeight: setWeight goes down from 50 to 20"),
         ([{"setWeight": 20}, {"analysis": {}}], "steps[1].analysis.templates: an analysis without templates"),
         ([{"analysis": {"templates": [{"templateName": "nobody"}]}}], "nobody does not exist"),
+        ([{"pause": 30}], "steps[0].pause is 30; it must be a mapping such as {duration: 10m}"),
+        ([{"analysis": "success-rate"}], "steps[0].analysis is 'success-rate'; it must be a mapping"),
         ([{"experiment": {}}], "experiment needs the controller of a Rollout"),
         ([{"setHeaderRoute": {}}], "needs a traffic router"),
     ],
