@@ -44,6 +44,7 @@ from ...engines.canary.follow import (
     State,
 )
 from ...engines.canary.machine import BACKGROUND, Action, Course, Pods, Verdict
+from ...engines.canary.objects import STEP_LABEL
 from ...engines.canary.pair import MEMORY_ANNOTATION as MEMORY
 from ...engines.canary.pair import (
     POD_HASH,
@@ -755,7 +756,8 @@ class DeploymentDriver:
         self._gates[index] = SteppedGate(spec, self._query, self._clock)
         metrics = [(metric.name, metric.count, metric.success_condition) for metric in spec.metrics]
         step = None if index == BACKGROUND else index
-        self._runs[index] = analysis_run(self._name, self._hash, memory.revision, step, rfc3339(at), metrics)
+        again = sum(run["metadata"]["labels"][STEP_LABEL] == ("" if step is None else str(step)) for run in memory.runs)
+        self._runs[index] = analysis_run(self._name, self._hash, memory.revision, step, rfc3339(at), metrics, again)
 
     def _terminate(self, index: int, at: float) -> list[Entry]:
         self._gates.pop(index).stop()

@@ -239,6 +239,23 @@ def test_what_is_inconclusive_aborts_or_waits_for_somebody() -> None:
     assert [step["result"] for step in result["steps"]][1] == "Inconclusive"
 
 
+def test_an_inconclusive_background_analysis_is_let_pass_once_and_measures_anew() -> None:
+    once = {**undecided()["spec"]["metrics"][0], "count": 1, "failureLimit": 0}
+    lab = DeploymentLab(
+        [{"setWeight": 20}, {"pause": {"duration": 3}}, {"setWeight": 50}, {"pause": {"duration": 3}}],
+        answers=[0.7, 1.0],
+        template={**TEMPLATE, "spec": {**TEMPLATE["spec"], "metrics": [once]}},
+        analysis={"templates": [{"templateName": "success-rate"}]},
+    )
+    lab.after(20, lambda: edit(lab, CANARY, metadata={"annotations": {ALLOW_ANNOTATION: "1"}}))
+    result = lab.release(on_inconclusive="pause", step_deadline=60).run()
+    assert result["outcome"] == "promoted"
+    assert [(each["run"], each["phase"]) for each in result["measurements"]] == [
+        ("api-hv110-2", "Inconclusive"),
+        ("api-hv110-2.1", "Successful"),
+    ]
+
+
 def test_templates_of_one_analysis_are_one_run() -> None:
     other = {"name": "errors", "provider": {"prometheus": {"query": "errors"}}}
     both = {"analysis": {"templates": [{"templateName": "success-rate"}, {"templateName": "errors"}]}}
