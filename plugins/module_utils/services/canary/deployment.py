@@ -503,7 +503,7 @@ class DeploymentDriver:
         return [self._in_our_words(entry) for entry in self._follower.see("Rollout", shown, at)]
 
     def _in_our_words(self, entry: Entry) -> Entry:
-        text = entry.text.replace("the Rollout", "the Deployment")
+        text = _about_ours(entry.text)
         if entry.kind == PROMOTED:
             text = f"promoted: {self._stable_hash()} is stable"
         return entry._replace(text=text)
@@ -571,6 +571,7 @@ class DeploymentDriver:
         if self._memory is not None and self._canary is not None and not self._hash:
             return State("waiting", None, "", self._memory.stable_hash)
         state = self._follower.state()
+        state = state._replace(reason=_about_ours(state.reason))
         return state._replace(stable_hash=self._stable_hash()) if state.phase == PROMOTED else state
 
     def arrived(self, image: str) -> bool:
@@ -681,7 +682,7 @@ class DeploymentDriver:
             self._put_image(memory.container, memory.stable_image)
         elif action.kind == machine.REMOVE:
             self._scale_stable(replicas_of(self._stable))
-            self._session.delete(DEPLOYMENT, canary_name(self._name), self._namespace)
+            self._session.delete(DEPLOYMENT, canary_name(self._name), self._namespace, only=self._canary)
             self._keep_canary(None)
 
     def _scale(self, deployment: Mapping[str, Any], replicas: int) -> None:
@@ -926,6 +927,11 @@ def _about_steps(finding: Finding) -> Finding:
 def _ours(error: StepError) -> str:
     """Steps that were given are no part of a Rollout."""
     return str(error).replace("spec.strategy.canary.", "")
+
+
+def _about_ours(text: str) -> str:
+    """What is shown as a Rollout is told of as what it is."""
+    return text.replace("the Rollout", "the Deployment")
 
 
 def _measured(check: Check) -> dict[str, Any]:

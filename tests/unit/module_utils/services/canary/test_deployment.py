@@ -20,7 +20,7 @@ from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds i
     REPLICA_SET,
     SERVICE,
 )
-from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import Unreachable
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import Conflict, Unreachable
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.prometheus import PrometheusError
 from ansible_collections.lumen.airgap.plugins.module_utils.engines.canary.pair import (
     ALLOW_ANNOTATION,
@@ -568,6 +568,25 @@ def test_a_template_that_somebody_changes_after_the_move_stays_as_it_is() -> Non
     assert lab.deployment()["spec"]["replicas"] == 4
 
 
+def test_a_canary_that_changes_as_it_is_removed_is_looked_at_again() -> None:
+    lab = DeploymentLab([{"setWeight": 20}])
+    delete, refused = lab.session.delete, []
+
+    def racing(*args: Any, **kwargs: Any) -> None:
+        if not refused:
+            edit(lab, CANARY, metadata={"labels": {"seen": "by-somebody"}})
+        try:
+            delete(*args, **kwargs)
+        except Conflict as error:
+            refused.append(error)
+            raise
+
+    lab.session.delete = racing  # type: ignore[method-assign]
+    assert lab.release().run()["outcome"] == "promoted"
+    assert len(refused) == 1
+    nothing_left(lab, NEW)
+
+
 def test_somebody_deletes_the_canary_in_between() -> None:
     lab = DeploymentLab([{"setWeight": 60}, {"pause": {"duration": 60}}], deployment=new_deployment(replicas=4))
     lab.after(10, lambda: lab.session.remove(DEPLOYMENT, CANARY, NAMESPACE))
@@ -600,7 +619,8 @@ def test_pods_come_back_when_the_canary_was_deleted_before_the_run(journal: bool
     lab.clock.sleep(5)
     assert lab.deployment()["spec"]["replicas"] == 2
     if journal:
-        assert lab.release(record=lab.record(force=True)).run()["outcome"] == "failed"
+        result = lab.release(record=lab.record(force=True)).run()
+        assert (result["outcome"], result["reason"]) == ("failed", "the Deployment went back to stable hv100")
     else:
         result = lab.release(OLD).run()
         assert (result["outcome"], result["changed"]) == ("promoted", True)
