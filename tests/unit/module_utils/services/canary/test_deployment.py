@@ -556,7 +556,7 @@ def test_a_template_that_somebody_changes_after_the_move_stays_as_it_is() -> Non
 
     def patched(*args: Any, **kwargs: Any) -> Any:
         answer = patch(*args, **kwargs)
-        if kwargs.get("patch_type") == "json":
+        if kwargs.get("patch_type") == "json" and args[3][-1]["value"] == NEW:
             edit(lab, spec={"template": {"spec": {"containers": [theirs]}}})
         return answer
 
