@@ -18,7 +18,8 @@ from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds i
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import Session
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.watcher import Subscription, Watcher
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.registry import Registry
-from ansible_collections.lumen.airgap.plugins.module_utils.engines.canary.objects import TRACKING_ANNOTATION, read_run
+from ansible_collections.lumen.airgap.plugins.module_utils.engines.argo.ownership import TRACKING
+from ansible_collections.lumen.airgap.plugins.module_utils.engines.canary.objects import read_run
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
 from ansible_collections.lumen.airgap.plugins.module_utils.services.canary.release import Options, Release
 from ansible_collections.lumen.airgap.plugins.module_utils.services.canary.rollout import RolloutDriver
@@ -103,7 +104,7 @@ class App:
 
 def rollout(namespace: str, name: str, tag: str, steps: list[dict[str, Any]]) -> dict[str, Any]:
     labels = {"app": name}
-    tracked = {TRACKING_ANNOTATION: f"nobody:argoproj.io/Rollout:{namespace}/{name}"}
+    tracked = {TRACKING: f"nobody:argoproj.io/Rollout:{namespace}/{name}"}
     container = {"name": name, "image": f"{REGISTRY}/probe:{tag}", "args": ["serve", ":8080"]}
     return {
         "apiVersion": "argoproj.io/v1alpha1",

@@ -272,9 +272,12 @@ class FakeSession:
         namespace: str | None = None,
         propagation: str = "Background",
         dry_run: bool = False,
+        only: Mapping[str, Any] | None = None,
     ) -> None:
         self._call("delete", kind, namespace, name)
-        self._existing("delete", kind, namespace, name)
+        found = self._existing("delete", kind, namespace, name)["metadata"]
+        if only and any(found[key] != only["metadata"][key] for key in ("uid", "resourceVersion")):
+            raise Conflict(f"delete {kind.kind} {namespace}/{name}: modified", status=409, reason="Conflict")
         if not dry_run:
             self.remove(kind, name, namespace)
 

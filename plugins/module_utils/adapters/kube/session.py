@@ -204,12 +204,16 @@ class Session:
         namespace: str | None = None,
         propagation: str = "Background",
         dry_run: bool = False,
+        only: Mapping[str, Any] | None = None,
     ) -> None:
         """Delete an object; what belongs to it goes with it by ``propagation`` (Background, Foreground, Orphan).
 
+        ``only``: the object as it was read; raises ``Conflict`` when it is not that one, or not as it was, any more.
         Returns when the API server has taken it, not when it is gone. Raises ``NotFound``.
         """
-        options = {"propagationPolicy": propagation, **({"dryRun": ["All"]} if dry_run else {})}
+        options: dict[str, Any] = {"propagationPolicy": propagation, **({"dryRun": ["All"]} if dry_run else {})}
+        if only is not None:
+            options["preconditions"] = {key: only["metadata"][key] for key in ("uid", "resourceVersion")}
         self._object("delete", "DELETE", kind, name, namespace, body=options)
 
     def namespaced(self, kind: Kind) -> bool:

@@ -22,6 +22,8 @@ KUBECTL = ("kubectl", "kubectl-client-side-apply", "before-first-apply")
 ARGO_CD = "argocd-controller"
 #: What Argo CD writes on an object that an Application has: <application>:<group>/<kind>:<namespace>/<name>.
 TRACKING = "argocd.argoproj.io/tracking-id"
+#: What Argo CD writes where it tracks by label, and Helm on everything: the name of the application.
+INSTANCE_LABEL = "app.kubernetes.io/instance"
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -30,6 +32,26 @@ def application_of(item: Mapping[str, Any]) -> str | None:
     annotations = item["metadata"].get("annotations") or {}
     tracked: str = annotations.get(TRACKING, "")
     return tracked.partition(":")[0] or None
+
+
+def keeper(item: Mapping[str, Any]) -> str:
+    """The Application by which Argo CD keeps an object as it stands in Git; empty when it keeps it by none.
+
+    The annotation has to name the object itself: on a copy of one that is kept it says nothing, as for Argo CD
+    (isSelfReferencedObj in controller/state.go). The label is Helm's as well; it is Argo CD's where that has applied.
+    """
+    meta = item["metadata"]
+    application, _colon, itself = str((meta.get("annotations") or {}).get(TRACKING, "")).partition(":")
+    group, _slash, _version = str(item["apiVersion"]).rpartition("/")
+    if itself == f"{group}/{item['kind']}:{meta.get('namespace', '')}/{meta['name']}":
+        return application
+    return str((meta.get("labels") or {}).get(INSTANCE_LABEL, "")) if ARGO_CD in managers(item) else ""
+
+
+def controller_of(item: Mapping[str, Any]) -> str:
+    """The object that a controller has made this one for, as ``kind name``; empty when it stands for itself."""
+    owners = item["metadata"].get("ownerReferences") or ()
+    return next((f"{each['kind']} {each['name']}" for each in owners if each.get("controller")), "")
 
 
 def managers(item: Mapping[str, Any]) -> list[str]:

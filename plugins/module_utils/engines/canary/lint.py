@@ -89,9 +89,6 @@ class _Strategy:
                 read_steps(self.document.get(CANARY) or {})
             except StepError as problem:
                 yield self.find("invalid-step", ERROR, (*CANARY, "steps"), str(problem))
-            except (AttributeError, TypeError):
-                reason = "steps must be a list of mappings such as {setWeight: 20}, {pause: {duration: 10m}}"
-                yield self.find("invalid-step", ERROR, (*CANARY, "steps"), reason)
         for path in analyses(self.document):
             yield from self._analysis(path)
 

@@ -12,6 +12,7 @@ available ones at the floor.
 Without a controller that knows both versions, the new image has to end in the workload that was stable. Promotion
 brings the canary to 100 %, changes the stable workload's template while it has no pods, and then moves the pods over
 as another weight would. Taking back is a weight of 0; when the template was changed already, it is changed back first.
+When somebody else has changed it, the canary goes, and the template stays theirs.
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ class Place:
     since: float = 0.0
     """When that step began, in epoch seconds."""
     aborted: bool = False
-    allowed: int = 0
-    """Number of the step (from 1) that somebody has let pass, whatever it waits for."""
+    allowed: frozenset[int] = frozenset()
+    """Numbers of the steps (from 1) that somebody has let pass, whatever they wait for."""
     verdicts: Mapping[int, Verdict] = field(default_factory=dict)
     """Of the analyses that have ended, by step; ``BACKGROUND`` for the one beside the steps."""
 
@@ -83,6 +84,8 @@ class Pods:
     moved: bool = False
     settled: bool = True
     """Whether what was asked for before has been looked at, and no pod beyond it is left."""
+    foreign: bool = False
+    """Whether the stable workload's template is somebody else's by now."""
 
 
 class Action(NamedTuple):
@@ -95,6 +98,8 @@ class Action(NamedTuple):
 
 def decide(course: Course, place: Place, pods: Pods, now: float) -> Action:
     """What to do next. ``now`` in epoch seconds. Raises ReplicaError for a course that cannot be."""
+    if pods.foreign:
+        return _leave(course, pods)
     if not pods.settled:
         return Action(WAIT, reason="pods")
     if place.aborted:
@@ -130,7 +135,7 @@ def _step(course: Course, step: Step, place: Place, pods: Pods, now: float) -> A
 
 
 def _let_pass(place: Place) -> bool:
-    return place.allowed == place.index + 1
+    return place.index + 1 in place.allowed
 
 
 def _inconclusive(place: Place, index: int) -> bool:
@@ -148,6 +153,12 @@ def _promote(course: Course, pods: Pods) -> Action:
     if pods.moved:
         return _reach(course.goal(0), pods, Action(REMOVE))
     return _reach(course.goal(100), pods, Action(MOVE))
+
+
+def _leave(course: Course, pods: Pods) -> Action:
+    """Their template, and how it is rolled out, is theirs: that may be stuck for ever. Only our own pods go."""
+    counts = Counts(0, max(course.replicas, pods.stable.spec))
+    return Action(REMOVE) if counts == Counts(pods.canary.spec, pods.stable.spec) else Action(SCALE, counts)
 
 
 def _back(course: Course, pods: Pods) -> Action:

@@ -17,8 +17,6 @@ PAUSE_STEP = "CanaryPauseStep"
 HASH_LABEL = "rollouts-pod-template-hash"
 STEP_LABEL = "step-index"
 REVISION_ANNOTATION = "rollout.argoproj.io/revision"
-#: Argo CD's mark on what an Application keeps: ``<application>:<group>/<kind>:<namespace>/<name>``.
-TRACKING_ANNOTATION = "argocd.argoproj.io/tracking-id"
 
 FINISHED = ("Successful", "Failed", "Inconclusive", "Error")
 """Phases in which a measurement, a metric and a run have ended."""

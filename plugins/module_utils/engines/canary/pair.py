@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .machine import Place, Verdict
+from .machine import BACKGROUND, Place, Verdict
 from .objects import HASH_LABEL, REVISION_ANNOTATION, STEP_LABEL, Object
 from .replicas import Scale
 
@@ -34,6 +34,10 @@ REPLICAS_ANNOTATION = "lumen.airgap/replicas"
 
 _KEPT = 10
 """Measurements of each metric that are remembered in the cluster, as many as an AnalysisRun keeps."""
+_VALUE, _MESSAGE = 200, 300
+"""How many characters of a measured value, and of what is said of it, are remembered in the cluster."""
+_MOST = 200_000
+"""Bytes of the annotation: an object takes no more than 256 KiB of them all (TotalAnnotationSizeLimitB)."""
 _COPIED = ("minReadySeconds", "progressDeadlineSeconds", "revisionHistoryLimit")
 
 
@@ -67,17 +71,28 @@ class Memory:
     def place(self, canary: Object | None) -> Place:
         """For the step machine. ``canary``: its Deployment, where somebody may have let the step in progress pass."""
         text = ((canary or {}).get("metadata", {}).get("annotations") or {}).get(ALLOW_ANNOTATION, "")
-        by_hand = int(text) if text.isdigit() else 0
-        return Place(self.index, self.since, self.aborted, max(self.allowed, by_hand), self.verdicts)
+        by_hand = int(text) if text.isdecimal() else 0
+        return Place(self.index, self.since, self.aborted, frozenset({self.allowed, by_hand}) - {0}, self.verdicts)
 
     def advance(self, at: float) -> None:
-        """The step in progress is over."""
+        """The step in progress is over. What was inconclusive beside it was let pass with it, and is measured anew."""
         self.index, self.since = self.index + 1, at
+        if BACKGROUND in self.verdicts and self.verdicts[BACKGROUND].phase == "Inconclusive":
+            del self.verdicts[BACKGROUND]
 
     def as_text(self) -> str:
-        """For the annotation."""
+        """For the annotation. What would not fit any more are the measurements of the oldest analyses."""
         runs = [_trimmed(run) for run in self.runs]
-        verdicts = {str(index): list(verdict) for index, verdict in self.verdicts.items()}
+        text = self._as_text(runs)
+        for number, run in enumerate(runs):
+            if len(text.encode()) <= _MOST:
+                break
+            runs[number] = _trimmed(run, kept=0)
+            text = self._as_text(runs)
+        return text
+
+    def _as_text(self, runs: Sequence[Mapping[str, Any]]) -> str:
+        verdicts = {str(index): [phase, message[:_MESSAGE]] for index, (phase, message) in self.verdicts.items()}
         return json.dumps({**self.__dict__, "verdicts": verdicts, "runs": runs}, sort_keys=True, ensure_ascii=False)
 
 
@@ -92,10 +107,18 @@ def read_memory(canary: Object) -> Memory:
         raise StateError(f"its annotation {MEMORY_ANNOTATION} is missing or not readable ({error})") from error
 
 
-def _trimmed(run: Mapping[str, Any]) -> dict[str, Any]:
+def _trimmed(run: Mapping[str, Any], kept: int = _KEPT) -> dict[str, Any]:
     status = run["status"]
-    results = [{**each, "measurements": each["measurements"][-_KEPT:]} for each in status["metricResults"]]
-    return {**run, "status": {**status, "metricResults": results}}
+    results = [
+        {**each, "measurements": [_short(made) for made in each["measurements"][-kept:]] if kept else []}
+        for each in status["metricResults"]
+    ]
+    return {**run, "status": {**status, "message": status["message"][:_MESSAGE], "metricResults": results}}
+
+
+def _short(made: Mapping[str, Any]) -> dict[str, Any]:
+    value = made["value"]
+    return {**made, "value": value and value[:_VALUE], "message": (made["message"] or "")[:_MESSAGE]}
 
 
 # -- the two Deployments -----------------------------------------------------------------------------------------
@@ -182,9 +205,14 @@ def replicas_of(deployment: Object) -> int:
 
 
 def full_replicas(deployment: Object) -> int:
-    """How many pods it asks for when no canary has any of them."""
-    text = (deployment["metadata"].get("annotations") or {}).get(REPLICAS_ANNOTATION, "")
-    return int(text) if text.isdigit() else replicas_of(deployment)
+    """How many pods it asks for when no canary has any of them. A mark that was left behind takes none away."""
+    text, now = mark_of(deployment), replicas_of(deployment)
+    return max(int(text), now) if text.isdecimal() else now
+
+
+def mark_of(deployment: Object) -> str:
+    """What `REPLICAS_ANNOTATION` says; empty while no canary has any of its pods."""
+    return str((deployment["metadata"].get("annotations") or {}).get(REPLICAS_ANNOTATION, ""))
 
 
 def is_observed(deployment: Object) -> bool:
@@ -228,7 +256,7 @@ def _revision(obj: Object) -> str:
 def next_revision(deployment: Object) -> str:
     """The revision that the Deployment will have with another template."""
     text = _revision(deployment)
-    return str(int(text) + 1) if text.isdigit() else "1"
+    return str(int(text) + 1) if text.isdecimal() else "1"
 
 
 # -- shown as Argo Rollouts' objects -----------------------------------------------------------------------------
@@ -301,13 +329,22 @@ def _metric(name: str, count: int, condition: str) -> dict[str, Any]:
 
 
 def analysis_run(
-    app: str, hash: str, revision: str, index: int | None, created: str, metrics: Sequence[tuple[str, int, str]]
+    app: str,
+    hash: str,
+    revision: str,
+    index: int | None,
+    created: str,
+    metrics: Sequence[tuple[str, int, str]],
+    again: int = 0,
 ) -> dict[str, Any]:
-    """An AnalysisRun without measurements; ``metrics`` are names, counts (0: without one) and success conditions."""
+    """An AnalysisRun without measurements; ``metrics`` are names, counts (0: without one) and success conditions.
+
+    ``again``: how many there were of it before; they are told apart as by CreateWithCollisionCounter of Argo Rollouts.
+    """
     step = "" if index is None else str(index)
     return {
         "metadata": {
-            "name": f"{app}-{hash}-{revision}" + (f"-{step}" if step else ""),
+            "name": f"{app}-{hash}-{revision}" + (f"-{step}" if step else "") + (f".{again}" if again else ""),
             "labels": {HASH_LABEL: hash, STEP_LABEL: step},
             "annotations": {REVISION_ANNOTATION: revision},
             "creationTimestamp": created,

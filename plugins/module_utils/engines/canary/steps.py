@@ -72,17 +72,21 @@ def read_steps(canary: Mapping[str, Any]) -> tuple[Step, ...]:
     """The steps of ``spec.strategy.canary``. Raises StepError."""
     if canary.get("trafficRouting"):
         raise StepError("spec.strategy.canary.trafficRouting: a canary behind a traffic router is not supported")
+    given = canary.get("steps") or []
+    if not isinstance(given, (list, tuple)):
+        raise StepError("spec.strategy.canary.steps must be a list")
     steps: list[Step] = []
     weight = 0
-    for index, raw in enumerate(canary.get("steps") or []):
+    for index, raw in enumerate(given):
         step = _read_step(index, raw, weight)
         weight = step.weight
         steps.append(step)
     return tuple(steps)
 
 
-def _read_step(index: int, raw: Mapping[str, Any], weight: int) -> Step:
+def _read_step(index: int, raw: Any, weight: int) -> Step:
     where = f"spec.strategy.canary.steps[{index}]"
+    raw = _mapping(where, raw, "{setWeight: 20}")
     kinds = [kind for kind in raw if raw[kind] is not None]
     if len(kinds) != 1:
         raise StepError(f"{where} must have exactly one kind, it has {', '.join(kinds) or 'none'}")
@@ -90,9 +94,13 @@ def _read_step(index: int, raw: Mapping[str, Any], weight: int) -> Step:
     if kind == SET_WEIGHT:
         return Step(index, kind, _weight(where, raw[kind]))
     if kind == PAUSE:
-        return Step(index, kind, weight, duration=_duration(where, raw[kind].get("duration")))
+        pause = _mapping(f"{where}.{kind}", raw[kind], "{duration: 10m}")
+        return Step(index, kind, weight, duration=_duration(where, pause.get("duration")))
     if kind == ANALYSIS:
-        templates = raw[kind].get("templates") or []
+        analysis = _mapping(f"{where}.{kind}", raw[kind], "{templates: [{templateName: success-rate}]}")
+        templates = analysis.get("templates") or []
+        if not isinstance(templates, (list, tuple)):
+            raise StepError(f"{where}.{kind}.templates must be a list such as [{{templateName: success-rate}}]")
         return Step(index, kind, weight, templates=tuple(_template(where, template) for template in templates))
     if kind in FOLLOWED_ONLY:
         return Step(index, kind, weight)
@@ -101,13 +109,20 @@ def _read_step(index: int, raw: Mapping[str, Any], weight: int) -> Step:
     raise StepError(f"{where}: unknown kind of step {kind!r}")
 
 
+def _mapping(where: str, value: Any, example: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise StepError(f"{where} is {value!r}; it must be a mapping such as {example}")
+    return value
+
+
 def _weight(where: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 100:
         raise StepError(f"{where}: setWeight is {value!r}; it must be a whole number from 0 to 100")
     return value
 
 
-def _template(where: str, template: Mapping[str, Any]) -> tuple[str, bool]:
+def _template(where: str, template: Any) -> tuple[str, bool]:
+    template = _mapping(f"{where}.{ANALYSIS}.templates", template, "{templateName: success-rate}")
     if not template.get("templateName"):
         raise StepError(f"{where}: an analysis template has no templateName")
     return str(template["templateName"]), bool(template.get("clusterScope"))

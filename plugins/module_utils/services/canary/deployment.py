@@ -31,6 +31,7 @@ from ...adapters.kube.watcher import Observation, Subscription
 from ...engines.analysis.findings import Finding
 from ...engines.analysis.lint import DEFAULT_SCRAPE_INTERVAL
 from ...engines.analysis.metric import format_value
+from ...engines.argo.ownership import keeper
 from ...engines.canary import machine
 from ...engines.canary.follow import (
     PAUSE_INCONCLUSIVE,
@@ -42,7 +43,7 @@ from ...engines.canary.follow import (
     State,
 )
 from ...engines.canary.machine import BACKGROUND, Action, Course, Pods, Verdict
-from ...engines.canary.objects import PAUSE_STEP, TRACKING_ANNOTATION
+from ...engines.canary.objects import PAUSE_STEP, STEP_LABEL
 from ...engines.canary.pair import MEMORY_ANNOTATION as MEMORY
 from ...engines.canary.pair import (
     POD_HASH,
@@ -64,6 +65,7 @@ from ...engines.canary.pair import (
     is_observed,
     is_settled,
     labelled,
+    mark_of,
     next_revision,
     read_memory,
     replicas_of,
@@ -78,11 +80,10 @@ from ...errors import AirgapError
 from ...times import Clock, rfc3339
 from ..analysis import Check, GateSpec
 from ..lint import lint_release, refuse_errors
-from .driver import THE_APPS_OWN, Deleted, Expected, NotOurs, Situation, Strategy, Verification
+from .driver import THE_APPS_OWN, Deleted, Expected, NotOurs, Situation, Strategy, Verification, refuse_owned
 from .seen import conditions_of, digests_of, hashes_of, is_ready, measurement_rows, sends_to, step_rows, version_of
 from .stepped import SteppedGate, load_analysis
 
-_INSTANCE_LABEL = "app.kubernetes.io/instance"
 _CANARY = ("spec", "strategy", "canary")
 _ABORTED = "RolloutAborted: Rollout aborted update to revision"
 
@@ -175,7 +176,7 @@ class DeploymentDriver:
             stable_hash=hash,
             revision=next_revision(self._stable),
             observed=bool(hash),
-            healthy=is_complete(self._stable),
+            healthy=is_complete(self._stable) and not mark_of(self._stable),
             aborted=False,
             message="",
             planned=self._planned(),
@@ -266,15 +267,13 @@ class DeploymentDriver:
         return findings
 
     def _refuse_owners(self) -> None:
-        meta = self._stable["metadata"]
-        annotation = (meta.get("annotations") or {}).get(TRACKING_ANNOTATION, "")
-        label = (meta.get("labels") or {}).get(_INSTANCE_LABEL, "")
-        if annotation or label:
-            mark = f"annotation {TRACKING_ANNOTATION}" if annotation else f"label {_INSTANCE_LABEL}"
+        application = keeper(self._stable)
+        if application:
             raise AirgapError(
-                f"{self._title} is kept by Argo CD's Application {annotation.partition(':')[0] or label} ({mark}), "
-                "which would take every change of its pods back. Make it a Rollout, and release it by Git."
+                f"{self._title} is kept by Argo CD's Application {application}, which would take every change of its "
+                "pods back. Make it a Rollout, and release it by Git."
             )
+        refuse_owned(self._title, self._stable)
         for scaler in self._session.list(HORIZONTAL_POD_AUTOSCALER, self._namespace).items:
             target = scaler["spec"].get("scaleTargetRef") or {}
             if (target.get("kind"), target.get("name")) == (DEPLOYMENT.kind, self._name):
@@ -286,6 +285,11 @@ class DeploymentDriver:
     def _refuse_state(self) -> None:
         if self._stable["spec"].get("paused"):
             raise AirgapError(f"{self._title} is paused. Set spec.paused to false first.")
+        if self._memory is None and not self._stable_hash():
+            raise AirgapError(
+                f"{self._title}: the ReplicaSet of its template is not there, so that the hash of its pods is not "
+                "known. Wait until its controller has made it."
+            )
         if self._memory is None and not (is_observed(self._stable) and is_settled(self._stable)):
             raise AirgapError(
                 f"{self._title} is still rolling out another change ({self._counts(self._stable)}). Wait until it has "
@@ -478,7 +482,8 @@ class DeploymentDriver:
 
     def _pods(self) -> Pods:
         settled = is_settled(self._canary) and is_settled(self._stable)
-        return Pods(scale_of(self._canary), scale_of(self._stable), self._moved(), settled)
+        foreign = bool(self._taken_over or self._change_of_others())
+        return Pods(scale_of(self._canary), scale_of(self._stable), self._moved(), settled, foreign)
 
     def _change_of_others(self) -> str:
         """What somebody else has made of the template, while this canary is on its way."""
@@ -507,7 +512,7 @@ class DeploymentDriver:
         return [self._in_our_words(entry) for entry in self._follower.see("Rollout", shown, at)]
 
     def _in_our_words(self, entry: Entry) -> Entry:
-        text = entry.text.replace("the Rollout", "the Deployment")
+        text = _about_ours(entry.text)
         if entry.kind == PROMOTED:
             text = f"promoted: {self._stable_hash()} is stable"
         return entry._replace(text=text)
@@ -576,6 +581,7 @@ class DeploymentDriver:
         if self._memory is not None and self._canary is not None and not self._hash:
             return State("waiting", None, "", self._memory.stable_hash)
         state = self._follower.state()
+        state = state._replace(reason=_about_ours(state.reason))
         return state._replace(stable_hash=self._stable_hash()) if state.phase == PROMOTED else state
 
     def arrived(self, image: str) -> bool:
@@ -621,17 +627,19 @@ class DeploymentDriver:
 
     def work(self, at: float) -> list[Entry]:
         """See `Driver`. One thing at a time: what comes of it is seen before the next."""
-        if not self._following or self._memory is None or not (self._hash or self._memory.aborted):
+        if not self._following:
             return []
         memory = self._memory
         try:
             if self._canary is None:
                 self._give_back(memory)
-            else:
+            elif memory is not None and (self._hash or memory.aborted):
                 self._untold += self._notice_others(memory, at)
                 self._untold += self._measure(memory, at)
                 self._write()
                 self._do(self._next(at), memory, at)
+            else:
+                return []
         except (Conflict, NotFound):
             self._reread()  # somebody wrote in between
         # Where the API server was away half-way, what was seen before is told the next time.
@@ -665,16 +673,16 @@ class DeploymentDriver:
             memory.aborted, memory.reason = True, reason
         return [Entry(at, SUPERSEDED, f"superseded: {reason}")]
 
-    def _give_back(self, memory: Memory) -> None:
-        """The Deployment gets its pods back when somebody has deleted the canary."""
-        if replicas_of(self._stable) < memory.replicas:
-            self._scale(self._stable, memory.replicas, memory)
+    def _give_back(self, memory: Memory | None) -> None:
+        """The Deployment gets its pods back when somebody has deleted the canary, before this run or during it."""
+        own = full_replicas(self._stable)
+        self._scale_stable(max(own, memory.replicas) if memory else own)
 
     def _do(self, action: Action, memory: Memory, at: float) -> None:
         if action.kind == machine.SCALE and action.counts is not None:
             if self._canary is not None:
                 self._scale(self._canary, action.counts.canary)
-            self._scale(self._stable, action.counts.stable, memory)
+            self._scale_stable(action.counts.stable, memory.replicas)
         elif action.kind == machine.ADVANCE:
             memory.advance(at)
             self._write()
@@ -688,18 +696,20 @@ class DeploymentDriver:
         elif action.kind == machine.RESTORE:
             self._put_image(memory.container, memory.stable_image)
         elif action.kind == machine.REMOVE:
-            self._session.delete(DEPLOYMENT, canary_name(self._name), self._namespace)
+            self._scale_stable(replicas_of(self._stable))
+            self._session.delete(DEPLOYMENT, canary_name(self._name), self._namespace, only=self._canary)
             self._keep_canary(None)
 
-    def _scale(self, deployment: Mapping[str, Any], replicas: int, stable: Memory | None = None) -> None:
-        """The ``stable`` one says how many are its own: the canary, which knows it, may be deleted meanwhile."""
-        if replicas_of(deployment) == replicas:
-            return
-        body: dict[str, Any] = {"spec": {"replicas": replicas}}
-        if stable is not None:
-            mark = None if replicas == stable.replicas else str(stable.replicas)
-            body["metadata"] = {"annotations": {REPLICAS_ANNOTATION: mark}}
-        self._patch(deployment, body)
+    def _scale(self, deployment: Mapping[str, Any], replicas: int) -> None:
+        if replicas_of(deployment) != replicas:
+            self._patch(deployment, {"spec": {"replicas": replicas}})
+
+    def _scale_stable(self, replicas: int, own: int = 0) -> None:
+        """While it has fewer than its ``own``, it says so: the canary, which knows it, may be deleted meanwhile."""
+        mark = str(own) if replicas < own else ""
+        if (replicas_of(self._stable), mark_of(self._stable)) != (replicas, mark):
+            annotations = {REPLICAS_ANNOTATION: mark or None}
+            self._patch(self._stable, {"spec": {"replicas": replicas}, "metadata": {"annotations": annotations}})
 
     def _write(self) -> None:
         """How far it is, into the canary Deployment; nothing when it is there already."""
@@ -762,7 +772,8 @@ class DeploymentDriver:
         self._gates[index] = SteppedGate(spec, self._query, self._clock)
         metrics = [(metric.name, metric.count, metric.success_condition) for metric in spec.metrics]
         step = None if index == BACKGROUND else index
-        self._runs[index] = analysis_run(self._name, self._hash, memory.revision, step, rfc3339(at), metrics)
+        again = sum(run["metadata"]["labels"][STEP_LABEL] == ("" if step is None else str(step)) for run in memory.runs)
+        self._runs[index] = analysis_run(self._name, self._hash, memory.revision, step, rfc3339(at), metrics, again)
 
     def _terminate(self, index: int, at: float) -> list[Entry]:
         self._gates.pop(index).stop()
@@ -931,6 +942,11 @@ def _about_steps(finding: Finding) -> Finding:
 def _ours(error: StepError) -> str:
     """Steps that were given are no part of a Rollout."""
     return str(error).replace("spec.strategy.canary.", "")
+
+
+def _about_ours(text: str) -> str:
+    """What is shown as a Rollout is told of as what it is."""
+    return text.replace("the Rollout", "the Deployment")
 
 
 def _measured(check: Check) -> dict[str, Any]:

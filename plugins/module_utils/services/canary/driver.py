@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from ...adapters.kube.watcher import Observation, Subscription
 from ...engines.analysis.findings import Finding
+from ...engines.argo.ownership import controller_of
 from ...engines.canary.follow import Entry, State
 from ...engines.canary.steps import Planned
 from ...engines.workloads.problems import Problem
@@ -89,6 +90,15 @@ class Verification:
             return {"hash": "", "endpoints": {}, "digests": list(self.digests), "missing": list(self.missing)}
         endpoints = {service: list(pods) for service, pods in self.endpoints.items()}
         return {"hash": self.hash, "endpoints": endpoints, "digests": list(self.digests), "missing": []}
+
+
+def refuse_owned(title: str, app: Mapping[str, Any]) -> None:
+    """Raises ``AirgapError`` for an app that a controller keeps as another object says."""
+    owner = controller_of(app)
+    if owner:
+        raise AirgapError(
+            f"{title} belongs to {owner}, whose controller would take every change of it back. Change the image there."
+        )
 
 
 class Driver(Protocol):

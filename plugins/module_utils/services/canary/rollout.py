@@ -22,14 +22,15 @@ from ...adapters.kube.session import Conflict, Invalid, KubeError, NotFound, Ses
 from ...adapters.kube.watcher import Observation, Subscription
 from ...engines.analysis.findings import Finding
 from ...engines.analysis.lint import DEFAULT_SCRAPE_INTERVAL
+from ...engines.argo.ownership import keeper
 from ...engines.canary.follow import SUPERSEDED, Change, Entry, Follower, State
-from ...engines.canary.objects import HASH_LABEL, PAUSE_STEP, TRACKING_ANNOTATION, RolloutView, read_rollout
+from ...engines.canary.objects import HASH_LABEL, PAUSE_STEP, RolloutView, read_rollout
 from ...engines.canary.replicas import DEFAULT_FENCEPOST, ReplicaError
 from ...engines.canary.steps import ANALYSIS, Planned, StepError, plan, read_steps
 from ...engines.workloads.problems import Problem
 from ...errors import AirgapError
 from ..lint import lint_release, refuse_errors
-from .driver import THE_APPS_OWN, Deleted, Expected, NotOurs, Situation, Strategy, Verification
+from .driver import THE_APPS_OWN, Deleted, Expected, NotOurs, Situation, Strategy, Verification, refuse_owned
 from .seen import conditions_of, digests_of, hashes_of, is_ready, measurement_rows, sends_to, step_rows, version_of
 from .stepped import load_analysis
 
@@ -94,7 +95,7 @@ class RolloutDriver:
             aborted=view.aborted,
             message=view.message,
             planned=self._planned(rollout),
-            kept_by=_argo_cd_application(rollout),
+            kept_by=keeper(rollout),
         )
 
     def _refuse(self, rollout: Mapping[str, Any]) -> None:
@@ -148,6 +149,7 @@ class RolloutDriver:
         """See `Driver`. Every template of inline and background analyses is read and checked."""
         if self._rollout["spec"].get("paused"):
             raise AirgapError(f"{self._title} was paused by hand. Set spec.paused to false first.")
+        refuse_owned(self._title, self._rollout)
         self._refuse_another_strategy()
         findings = lint_release(self._session, self._namespace, self._rollout, self._title, self._scrape_interval)
         refuse_errors(findings)
@@ -412,11 +414,6 @@ class RolloutDriver:
     def conditions(self) -> dict[str, str]:
         """See `Driver`."""
         return conditions_of(self._change)
-
-
-def _argo_cd_application(rollout: Mapping[str, Any]) -> str:
-    annotations = rollout["metadata"].get("annotations") or {}
-    return str(annotations.get(TRACKING_ANNOTATION, "")).partition(":")[0]
 
 
 def _status_missing(title: str, rollout: Mapping[str, Any], hash: str, restored: bool) -> list[str]:

@@ -354,12 +354,14 @@ def test_an_apply_that_would_take_fields_from_others_names_them() -> None:
 
 
 def test_delete_says_what_becomes_of_what_belongs_to_it() -> None:
-    session, transport = connect({"kind": "Status", "status": "Success"}, POD)
+    session, transport = connect({"kind": "Status", "status": "Success"}, POD, POD)
     session.delete(kinds.POD, "a", "lumen")
     session.delete(kinds.POD, "a", "lumen", "Orphan", dry_run=True)
+    session.delete(kinds.POD, "a", "lumen", only={"metadata": {"name": "a", "uid": "u", "resourceVersion": "7"}})
     assert [request[3] for request in transport.requests] == [
         {"propagationPolicy": "Background"},
         {"propagationPolicy": "Orphan", "dryRun": ["All"]},
+        {"propagationPolicy": "Background", "preconditions": {"uid": "u", "resourceVersion": "7"}},
     ]
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from ansible_collections.lumen.airgap.plugins.module_utils.engines.argo import ownership
 
 OURS = "lumen.airgap"
+ITSELF = "lumen:apps/Deployment:shop/x"
 
 
 def entry(manager: str, operation: str, fields: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -91,3 +93,34 @@ def test_who_has_written_and_which_application_tracks() -> None:
     assert ownership.managers(seen) == ["kubectl"]
     assert ownership.application_of(seen) == "argo-rollouts"
     assert ownership.application_of(deployment()) is None
+
+
+@pytest.mark.parametrize(
+    ("tracking", "label", "manager", "application"),
+    [
+        (ITSELF, "", "kubectl", "lumen"),
+        ("lumen:apps/Deployment:shop/y", "", ownership.ARGO_CD, ""),  # copied with the manifest of another
+        ("lumen:apps/Deployment:other/x", "", ownership.ARGO_CD, ""),
+        ("lumen:extensions/Deployment:shop/x", "", ownership.ARGO_CD, ""),
+        ("lumen:apps/StatefulSet:shop/x", "", ownership.ARGO_CD, ""),
+        ("lumen", "", ownership.ARGO_CD, ""),
+        ("", "lumen", ownership.ARGO_CD, "lumen"),
+        ("", "lumen", "helm", ""),
+        ("lumen:apps/Deployment:shop/y", "other", ownership.ARGO_CD, "other"),
+        ("", "", ownership.ARGO_CD, ""),
+    ],
+)
+def test_which_application_keeps_it(tracking: str, label: str, manager: str, application: str) -> None:
+    seen = deployment(entry(manager, "Update", {}), **{ownership.TRACKING: tracking})
+    seen["metadata"].update(namespace="shop", labels={ownership.INSTANCE_LABEL: label})
+    assert ownership.keeper(seen) == application
+
+
+def test_what_a_controller_has_made() -> None:
+    owned = deployment()
+    assert ownership.controller_of(owned) == ""
+    owned["metadata"]["ownerReferences"] = [
+        {"kind": "Note", "name": "n"},
+        {"kind": "Shop", "name": "s", "controller": True},
+    ]
+    assert ownership.controller_of(owned) == "Shop s"

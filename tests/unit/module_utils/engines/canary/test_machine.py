@@ -93,6 +93,24 @@ def test_taking_back_after_the_template_was_changed_makes_room_and_changes_it_ba
     assert decide(steps, back, pods(3, 2, moved=True), 0.0) == Action("scale", Counts(2, 2))
 
 
+def test_what_somebody_else_rolls_out_is_not_waited_for_and_never_changed_back() -> None:
+    steps = course(SEED)
+    for back in (Place(index=1), Place(index=5, aborted=True)):
+        for moved in (False, True):
+            stuck = Pods(Scale(1, 1), Scale(3, 2), moved, settled=False, foreign=True)
+            assert decide(steps, back, stuck, 0.0) == Action("scale", Counts(0, 4))
+            assert decide(steps, back, replace(stuck, canary=Scale(0, 1), stable=Scale(4, 2)), 0.0) == Action("remove")
+            scaled = replace(stuck, canary=Scale(0, 0), stable=Scale(9, 2))
+            assert decide(steps, back, scaled, 0.0) == Action("remove")
+
+
+def test_what_is_let_pass_in_advance_holds_up_no_other_step() -> None:
+    steps, both = course([{"pause": {}}, {"setWeight": 20}, {"pause": {}}]), frozenset({1, 3})
+    assert decide(steps, Place(allowed=both), pods(0, 4), 0.0) == Action("advance")
+    assert decide(steps, Place(index=2, allowed=both), pods(1, 4), 0.0) == Action("advance")
+    assert decide(steps, Place(allowed=frozenset({3})), pods(0, 4), 0.0) == Action("wait", reason="pause")
+
+
 @dataclass
 class Workload:
     """A Deployment as its controller leaves it: pods are True once they are available."""

@@ -17,9 +17,10 @@ from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds i
     DEPLOYMENT,
     HORIZONTAL_POD_AUTOSCALER,
     POD_DISRUPTION_BUDGET,
+    REPLICA_SET,
     SERVICE,
 )
-from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import Unreachable
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import Conflict, Unreachable
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.prometheus import PrometheusError
 from ansible_collections.lumen.airgap.plugins.module_utils.engines.canary.pair import (
     ALLOW_ANNOTATION,
@@ -52,6 +53,9 @@ BACKGROUND = {"templates": [{"templateName": "success-rate"}], "startingStep": 1
 AT_ONCE = {**METRIC, "failureLimit": 0, "consecutiveErrorLimit": 0}
 STRICT = {**TEMPLATE, "spec": {**TEMPLATE["spec"], "metrics": [AT_ONCE]}}
 TRACKED = "lumen-app:apps/Deployment:lumen/api"
+INSTANCE = {"app.kubernetes.io/instance": "lumen-app"}
+ARGO_CD = {"manager": "argocd-controller", "operation": "Update"}
+OWNER = {"apiVersion": "shops/v1", "kind": "Shop", "name": "corner", "uid": "1", "controller": True}
 
 
 def texts(result: dict[str, Any]) -> str:
@@ -235,6 +239,23 @@ def test_what_is_inconclusive_aborts_or_waits_for_somebody() -> None:
     assert [step["result"] for step in result["steps"]][1] == "Inconclusive"
 
 
+def test_an_inconclusive_background_analysis_is_let_pass_once_and_measures_anew() -> None:
+    once = {**undecided()["spec"]["metrics"][0], "count": 1, "failureLimit": 0}
+    lab = DeploymentLab(
+        [{"setWeight": 20}, {"pause": {"duration": 3}}, {"setWeight": 50}, {"pause": {"duration": 3}}],
+        answers=[0.7, 1.0],
+        template={**TEMPLATE, "spec": {**TEMPLATE["spec"], "metrics": [once]}},
+        analysis={"templates": [{"templateName": "success-rate"}]},
+    )
+    lab.after(20, lambda: edit(lab, CANARY, metadata={"annotations": {ALLOW_ANNOTATION: "1"}}))
+    result = lab.release(on_inconclusive="pause", step_deadline=60).run()
+    assert result["outcome"] == "promoted"
+    assert [(each["run"], each["phase"]) for each in result["measurements"]] == [
+        ("api-hv110-2", "Inconclusive"),
+        ("api-hv110-2.1", "Successful"),
+    ]
+
+
 def test_templates_of_one_analysis_are_one_run() -> None:
     other = {"name": "errors", "provider": {"prometheus": {"query": "errors"}}}
     both = {"analysis": {"templates": [{"templateName": "success-rate"}, {"templateName": "errors"}]}}
@@ -264,6 +285,23 @@ def test_without_a_gate_somebody_lets_it_pass_by_an_annotation() -> None:
     result = lab.release().run()
     assert result["outcome"] == "promoted"
     assert 20 < lab.clock.monotonic() < 25
+
+
+def test_a_step_let_pass_in_advance_does_not_hold_up_our_gate() -> None:
+    lab = DeploymentLab([{"setWeight": 20}, {"pause": {}}, {"setWeight": 60}, {"pause": {}}])
+    lab.after(1, lambda: edit(lab, CANARY, metadata={"annotations": {ALLOW_ANNOTATION: "4"}}))
+    result = lab.release(gate=True, step_deadline=60).run()
+    assert result["outcome"] == "promoted"
+    assert len(lab.queries) == 3  # step 4 was not asked for
+
+
+@pytest.mark.parametrize("text", ["\N{SUPERSCRIPT TWO}", "two", "-2"])
+def test_what_is_no_number_lets_nothing_pass(text: str) -> None:
+    lab = DeploymentLab([{"setWeight": 20}, {"pause": {}}])
+    lab.after(1, lambda: edit(lab, CANARY, metadata={"annotations": {ALLOW_ANNOTATION: text}}))
+    result = lab.release(step_deadline=30).run()
+    assert result["outcome"] == "rolled_back"
+    assert "step 2 (pause) took longer than 30 s" in result["reason"]
 
 
 # -- the same story ------------------------------------------------------------------------------------------------
@@ -341,7 +379,8 @@ def test_both_drivers_tell_the_same_of_our_gate() -> None:
             {"metadata": {"annotations": {"argocd.argoproj.io/tracking-id": TRACKED}}},
             "lumen-app",
         ),
-        ({"metadata": {"labels": {"app.kubernetes.io/instance": "lumen-app"}}}, "Argo CD's Application lumen-app"),
+        ({"metadata": {"labels": INSTANCE, "managedFields": [ARGO_CD]}}, "Argo CD's Application lumen-app"),
+        ({"metadata": {"ownerReferences": [OWNER]}}, "Deployment lumen/api belongs to Shop corner"),
         ({"spec": {"paused": True}}, "is paused"),
         ({"spec": {"strategy": {"type": "Recreate"}}}, "strategy Recreate"),
         ({"spec": {"selector": {"matchExpressions": [{"key": "app", "operator": "Exists"}]}}}, "matchExpressions"),
@@ -358,6 +397,15 @@ def test_refusals_touch_nothing(parts: dict[str, Any], message: str) -> None:
     assert lab.session.bodies == []
 
 
+def test_a_deployment_whose_hash_is_not_known_is_refused() -> None:
+    lab = DeploymentLab()
+    lab.pods.running = False
+    lab.session.remove(REPLICA_SET, f"{NAME}-hv100", NAMESPACE)
+    with pytest.raises(AirgapError, match="the ReplicaSet of its template is not there"):
+        lab.release().run()
+    assert lab.session.bodies == []
+
+
 @pytest.mark.parametrize(
     ("steps", "message"),
     [
@@ -366,6 +414,8 @@ def test_refusals_touch_nothing(parts: dict[str, Any], message: str) -> None:
         ([{"setWeight": 50}, {"setWeight": 20}], "steps[1].setWeight: setWeight goes down from 50 to 20"),
         ([{"setWeight": 20}, {"analysis": {}}], "steps[1].analysis.templates: an analysis without templates"),
         ([{"analysis": {"templates": [{"templateName": "nobody"}]}}], "nobody does not exist"),
+        ([{"pause": 30}], "steps[0].pause is 30; it must be a mapping such as {duration: 10m}"),
+        ([{"analysis": "success-rate"}], "steps[0].analysis is 'success-rate'; it must be a mapping"),
         ([{"experiment": {}}], "experiment needs the controller of a Rollout"),
         ([{"setHeaderRoute": {}}], "needs a traffic router"),
     ],
@@ -476,6 +526,67 @@ def test_somebody_changes_the_image_in_between() -> None:
     nothing_left(lab, OTHER, 4)
 
 
+def test_a_change_of_somebody_else_that_gets_stuck_keeps_no_canary() -> None:
+    lab = DeploymentLab([{"setWeight": 60}, {"pause": {"duration": 60}}], deployment=new_deployment(replicas=4))
+    write = lab.session.edit
+
+    def stuck(kind: Any, name: str, namespace: str | None, patch: Any) -> Any:
+        if name == NAME and "status" in patch and lab.image() == OTHER:
+            there = lab.deployment()["spec"]["replicas"]
+            rolling = {"replicas": there + 1, "updatedReplicas": 1, "availableReplicas": there}
+            patch = {"status": {**patch["status"], **rolling}}
+        return write(kind, name, namespace, patch)
+
+    lab.session.edit = stuck  # type: ignore[method-assign]
+    lab.after(10, lambda: edit(lab, spec={"template": {"spec": {"containers": [_container(OTHER)]}}}))
+    result = lab.release(step_deadline=120).run()
+    assert (result["outcome"], lab.has_canary(), lab.image()) == ("failed", False, OTHER)
+    assert result["reason"] == f"the Deployment was changed to {OTHER} meanwhile"
+    assert lab.deployment()["spec"]["replicas"] == 4
+
+
+def _container(image: str, **fields: Any) -> dict[str, Any]:
+    return {**new_deployment(image)["spec"]["template"]["spec"]["containers"][0], **fields}
+
+
+def test_a_template_that_somebody_changes_after_the_move_stays_as_it_is() -> None:
+    lab = DeploymentLab([{"setWeight": 50}], deployment=new_deployment(replicas=4))
+    theirs = _container(NEW, env=[{"name": "LEVEL", "value": "debug"}])
+    patch = lab.session.patch
+
+    def patched(*args: Any, **kwargs: Any) -> Any:
+        answer = patch(*args, **kwargs)
+        if kwargs.get("patch_type") == "json" and args[3][-1]["value"] == NEW:
+            edit(lab, spec={"template": {"spec": {"containers": [theirs]}}})
+        return answer
+
+    lab.session.patch = patched  # type: ignore[method-assign]
+    result = lab.release().run()
+    assert (result["outcome"], lab.has_canary()) == ("failed", False)
+    assert result["reason"] == "the Deployment's template was changed meanwhile"
+    assert lab.deployment()["spec"]["template"]["spec"]["containers"] == [theirs]
+    assert lab.deployment()["spec"]["replicas"] == 4
+
+
+def test_a_canary_that_changes_as_it_is_removed_is_looked_at_again() -> None:
+    lab = DeploymentLab([{"setWeight": 20}])
+    delete, refused = lab.session.delete, []
+
+    def racing(*args: Any, **kwargs: Any) -> None:
+        if not refused:
+            edit(lab, CANARY, metadata={"labels": {"seen": "by-somebody"}})
+        try:
+            delete(*args, **kwargs)
+        except Conflict as error:
+            refused.append(error)
+            raise
+
+    lab.session.delete = racing  # type: ignore[method-assign]
+    assert lab.release().run()["outcome"] == "promoted"
+    assert len(refused) == 1
+    nothing_left(lab, NEW)
+
+
 def test_somebody_deletes_the_canary_in_between() -> None:
     lab = DeploymentLab([{"setWeight": 60}, {"pause": {"duration": 60}}], deployment=new_deployment(replicas=4))
     lab.after(10, lambda: lab.session.remove(DEPLOYMENT, CANARY, NAMESPACE))
@@ -495,6 +606,35 @@ def test_a_canary_that_is_deleted_while_nobody_looks_costs_no_replicas() -> None
     assert lab.deployment()["spec"]["replicas"] == 2
     assert lab.release().run()["outcome"] == "promoted"
     nothing_left(lab, NEW, 4)
+
+
+@pytest.mark.parametrize("journal", [True, False])
+def test_pods_come_back_when_the_canary_was_deleted_before_the_run(journal: bool) -> None:
+    """Taken up again, or told to stay at the version that is stable: neither makes a canary that would know of them."""
+    lab = DeploymentLab([{"setWeight": 60}, {"pause": {"duration": 60}}], deployment=new_deployment(replicas=4))
+    record = lab.record() if journal else None
+    with pytest.raises(Killed):
+        lab.release(driver=_dying_after(lab, 10), record=record).run()
+    lab.session.remove(DEPLOYMENT, CANARY, NAMESPACE)
+    lab.clock.sleep(5)
+    assert lab.deployment()["spec"]["replicas"] == 2
+    if journal:
+        result = lab.release(record=lab.record(force=True)).run()
+        assert (result["outcome"], result["reason"]) == ("failed", "the Deployment went back to stable hv100")
+    else:
+        result = lab.release(OLD).run()
+        assert (result["outcome"], result["changed"]) == ("promoted", True)
+    nothing_left(lab, OLD, 4)
+
+
+@pytest.mark.parametrize("answers", [[], [0.5, 0.5]])
+def test_a_mark_that_was_left_behind_takes_no_pods_away(answers: list[float]) -> None:
+    stale = new_deployment(replicas=8)
+    stale["metadata"]["annotations"] = {REPLICAS_ANNOTATION: "2"}
+    lab = DeploymentLab([{"setWeight": 10}, ANALYSIS], answers, deployment=stale)
+    assert lab.release().run()["outcome"] == ("rolled_back" if answers else "promoted")
+    assert lab.pods.fewest >= 6
+    nothing_left(lab, OLD if answers else NEW, 8)
 
 
 def _dying_after(lab: DeploymentLab, seconds: float) -> Any:

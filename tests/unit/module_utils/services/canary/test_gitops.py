@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds import ANALYSIS_TEMPLATE, ROLLOUT
-from ansible_collections.lumen.airgap.plugins.module_utils.engines.canary.objects import TRACKING_ANNOTATION
+from ansible_collections.lumen.airgap.plugins.module_utils.engines.argo.ownership import (
+    INSTANCE_LABEL,
+    TRACKING,
+)
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
 from ansible_collections.lumen.airgap.plugins.module_utils.services.canary.rollout import RolloutDriver
 from ansible_collections.lumen.airgap.plugins.module_utils.services.rollout import Request, Rollouts
@@ -32,7 +35,7 @@ from ansible_collections.lumen.airgap.tests.unit.fakes.stream import FakeStream
 
 def under_git(lab: Lab) -> Lab:
     """Argo CD keeps the Rollout, and Git has brought `NEW` a moment ago."""
-    tracked = {TRACKING_ANNOTATION: f"lumen-app:argoproj.io/Rollout:{NAMESPACE}/{NAME}"}
+    tracked = {TRACKING: f"lumen-app:argoproj.io/Rollout:{NAMESPACE}/{NAME}"}
     lab.session.edit(ROLLOUT, NAME, NAMESPACE, {"metadata": {"annotations": tracked}})
     bump(lab)
     return lab
@@ -63,6 +66,24 @@ def test_what_git_has_brought_is_adopted(image: str) -> None:
     assert (result["outcome"], result["advice"], result["image"]) == ("promoted", "", NEW)
     assert spec_of(lab) == before
     assert any("following the change to registry/api:v1.1.0" in line for line in lab.out.lines)
+
+
+def test_a_rollout_that_is_tracked_by_its_label_is_changed_in_git() -> None:
+    lab = Lab()
+    written = {"managedFields": [{"manager": "argocd-controller", "operation": "Apply"}]}
+    lab.session.edit(ROLLOUT, NAME, NAMESPACE, {"metadata": {"labels": {INSTANCE_LABEL: "lumen-app"}, **written}})
+    before = spec_of(lab)
+    with pytest.raises(AirgapError, match="The Argo CD Application lumen-app keeps"):
+        lab.release().run()
+    assert spec_of(lab) == before
+
+
+def test_a_rollout_that_a_controller_has_made_is_refused() -> None:
+    lab = Lab()
+    owner = {"kind": "Shop", "name": "corner", "uid": "1", "controller": True}
+    lab.session.edit(ROLLOUT, NAME, NAMESPACE, {"metadata": {"ownerReferences": [owner]}})
+    with pytest.raises(AirgapError, match="belongs to Shop corner"):
+        lab.release().run()
 
 
 @pytest.mark.parametrize("image", ["", NEW])

@@ -95,7 +95,7 @@ def test_a_failing_renewal_is_tried_again(error: KubeError) -> None:
 
 def test_what_argo_cd_keeps_is_not_changed_beside_it() -> None:
     lab = Lab()
-    tracking = "lumen-app:argoproj.io/Rollout:lumen/lumen-api"
+    tracking = "lumen-app:argoproj.io/Rollout:lumen/api"
     edit(lab, metadata={"annotations": {"argocd.argoproj.io/tracking-id": tracking}})
     record = lab.record()
     with pytest.raises(AirgapError, match="Application lumen-app keeps"):
