@@ -368,7 +368,7 @@ class _Metric:
             reason = f"a metric must have one provider, such as prometheus, and it has {found}: Argo refuses it"
             yield self.find("invalid", ERROR, "provider", reason)
             return
-        name, data = next(iter(given.items()))
+        [(name, data)] = given.items()
         if not isinstance(data, Mapping) and not name.startswith("plugin "):
             yield self.find("invalid", ERROR, f"provider.{name}", f"provider.{name} must be a mapping, not {data!r}")
 
