@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +45,7 @@ PAUSE: dict[str, Any] = {"pause": {}}
 ANALYSIS: dict[str, Any] = {"analysis": {"templates": [{"templateName": "verdict"}]}}
 DEADLINE = 90.0
 AWAY = 60.0
+SETTLED = 1.5
 
 
 class Screen:
@@ -83,6 +85,12 @@ class App:
         return Rollouts(self.session, self.namespace, self.names, SystemClock(), self.out)
 
     def act(self, verb: str, **more: Any) -> list[Act]:
+        """As somebody would who has read what is on the screen first.
+
+        What is written within milliseconds of the controller's own write can be lost on it: it puts what it has written
+        over the newer object in its cache, and looks again only at the next event.
+        """
+        time.sleep(SETTLED)
         return self.rollouts.act(Request(verb, **more), DEADLINE)
 
     def wait(self, *ends: str, **more: Any) -> None:
