@@ -252,6 +252,7 @@ def test_our_limit_ends_a_run_that_argo_would_go_on_with(app: App) -> None:
     """Under Git: aborted at the second failure in a row, the spec left alone, and whole again after the revert."""
     app.apply(verdict(app.namespace, "vector(0)"))
     app.deploy(SECOND, WEIGHT, ANALYSIS)
+    time.sleep(SETTLED)  # the controller writes defaults into a new template
     before = app.object()["spec"]
     result = app.release(failures_in_a_row=2, image=f"{REGISTRY}/probe:{SECOND}")
     assert result["outcome"] == "rolled_back"
