@@ -37,7 +37,6 @@ from ...engines.canary.follow import (
     PAUSE_INCONCLUSIVE,
     PROMOTED,
     SUPERSEDED,
-    Change,
     Entry,
     Follower,
     State,
@@ -81,14 +80,15 @@ from ...times import Clock, rfc3339
 from ..analysis import Check, GateSpec
 from ..lint import lint_release, refuse_errors
 from .driver import THE_APPS_OWN, Deleted, Expected, NotOurs, Situation, Strategy, Verification, refuse_owned
-from .seen import conditions_of, digests_of, hashes_of, is_ready, measurement_rows, sends_to, step_rows, version_of
+from .followed import Followed
+from .seen import digest_missing, digests_of, hashes_of, is_ready, pods_missing, sends_to, version_of
 from .stepped import SteppedGate, load_analysis
 
 _CANARY = ("spec", "strategy", "canary")
 _ABORTED = "RolloutAborted: Rollout aborted update to revision"
 
 
-class DeploymentDriver:
+class DeploymentDriver(Followed):
     """Drives one Deployment. ``query`` asks Prometheus; ``container`` and ``service`` as for a Rollout, and
     ``failures_in_a_row``: our own limit for every analysis."""
 
@@ -199,20 +199,7 @@ class DeploymentDriver:
         )
 
     def _find_container(self) -> str:
-        names = [str(each["name"]) for each in containers(self._stable)]
-        wanted = self._container or (names[0] if len(names) == 1 else self._name)
-        if wanted not in names:
-            raise AirgapError(
-                f"{self._title} has no container '{wanted}'; it has {', '.join(names)}. Say which with 'container'."
-            )
-        return wanted
-
-    def _planned(self) -> list[Planned]:
-        """Empty for steps that cannot be released with: ``lint`` says why, and going back needs none."""
-        try:
-            return self._plan()
-        except AirgapError:
-            return []
+        return str(self._released_of(containers(self._stable))["name"])
 
     def _plan(self) -> list[Planned]:
         course = self._course()
@@ -308,11 +295,11 @@ class DeploymentDriver:
 
     def longest_analysis(self, situation: Situation) -> tuple[float, str]:
         """See `Driver`."""
-        steps, hashes = self._raw()[0], hashes_of(situation)
+        hashes = hashes_of(situation)
         found = [
-            (self._load(step[ANALYSIS], hashes, background=False).shortest, f"steps[{index}]")
-            for index, step in enumerate(steps)
-            if ANALYSIS in step
+            (self._load(analysis, hashes, background=False).shortest, where)
+            for where, analysis in self._analyses()
+            if where != ANALYSIS
         ]
         return max(found, default=(0.0, ""))
 
@@ -566,10 +553,6 @@ class DeploymentDriver:
         reasons = {"pause": PAUSE_STEP, "inconclusive": PAUSE_INCONCLUSIVE}
         return reasons.get(action.reason, "") if action.kind == machine.WAIT else ""
 
-    @property
-    def _change(self) -> Change | None:
-        return next((each for each in reversed(self._follower.changes) if each.hash == self._hash), None)
-
     def state(self) -> State:
         """See `Driver`."""
         if self._taken_over:
@@ -598,14 +581,6 @@ class DeploymentDriver:
         """See `Driver`."""
         ready = [pod for pod in self._follower.canary_pods() if is_ready(pod)]
         return digests_of(ready, self._find_container())
-
-    def marker(self) -> tuple[Any, ...]:
-        """See `Driver`."""
-        change = self._change
-        if change is None:
-            return ()
-        over = bool(change.steps) and bool(change.steps[-1].ended_by)
-        return (change.hash, change.revision, change.attempt, len(change.steps), over)
 
     def last_seen(self) -> str:
         """See `Driver`."""
@@ -875,12 +850,10 @@ class DeploymentDriver:
         if others:
             missing.append(f"Pods of another version are left: {', '.join(others)}.")
         ready = [pod for pod in ours if is_ready(pod)]
-        if len(ready) < wanted:
-            missing.append(f"{len(ready)} of {wanted} pods of {now} are ready.")
+        missing += pods_missing(ready, wanted, now)
         endpoints = self._endpoints({pod["metadata"]["name"] for pod in ours}, wanted, missing)
         digests = digests_of(ready, container)
-        if digest and wanted and digests != [digest]:
-            missing.append(f"Pods run the digest {', '.join(digests) or 'that is not reported'}, not {digest}.")
+        missing += digest_missing(digests, digest if wanted else "")
         return Verification(now, endpoints, digests, missing)
 
     def _missing(self, hash: str, now: str, container: str, image: str) -> list[str]:
@@ -911,23 +884,6 @@ class DeploymentDriver:
         if not sent_to and wanted:
             missing.append(f"Service {service} sends to no pod.")
         return {service: sorted(sent_to)}
-
-    def _common(self) -> str | None:
-        if self._service:
-            return self._service
-        return self._name if self._session.find(SERVICE, self._name, self._namespace) else None
-
-    def steps(self) -> list[dict[str, Any]]:
-        """See `Driver`."""
-        return step_rows(self._follower, self._change)
-
-    def measurements(self) -> list[dict[str, Any]]:
-        """See `Driver`."""
-        return measurement_rows(self._change)
-
-    def conditions(self) -> dict[str, str]:
-        """See `Driver`."""
-        return conditions_of(self._change)
 
 
 def _about_steps(finding: Finding) -> Finding:

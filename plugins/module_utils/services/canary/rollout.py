@@ -16,14 +16,13 @@ from ...adapters.kube.kinds import (
     POD,
     REPLICA_SET,
     ROLLOUT,
-    SERVICE,
 )
 from ...adapters.kube.session import Conflict, Invalid, KubeError, NotFound, Session
 from ...adapters.kube.watcher import Observation, Subscription
 from ...engines.analysis.findings import Finding
 from ...engines.analysis.lint import DEFAULT_SCRAPE_INTERVAL
 from ...engines.argo.ownership import keeper
-from ...engines.canary.follow import SUPERSEDED, Change, Entry, Follower, State
+from ...engines.canary.follow import SUPERSEDED, Entry, Follower, State
 from ...engines.canary.objects import HASH_LABEL, PAUSE_STEP, RolloutView, read_rollout
 from ...engines.canary.replicas import DEFAULT_FENCEPOST, ReplicaError
 from ...engines.canary.steps import ANALYSIS, Planned, StepError, plan, read_steps
@@ -31,13 +30,14 @@ from ...engines.workloads.problems import Problem
 from ...errors import AirgapError
 from ..lint import lint_release, refuse_errors
 from .driver import THE_APPS_OWN, Deleted, Expected, NotOurs, Situation, Strategy, Verification, refuse_owned
-from .seen import conditions_of, digests_of, hashes_of, is_ready, measurement_rows, sends_to, step_rows, version_of
+from .followed import Followed
+from .seen import digest_missing, digests_of, hashes_of, is_ready, pods_missing, sends_to, version_of
 from .stepped import load_analysis
 
 _ATTEMPTS = 5
 
 
-class RolloutDriver:
+class RolloutDriver(Followed):
     """Drives one Rollout. ``container``: whose image is released (default: the only one, or the one named like the
     Rollout). ``service``: the common Service (default: the one named like the Rollout, if there is one). ``strategy``
     has to be the Rollout's own, if it says anything. ``failures_in_a_row``: our own limit for the controller's
@@ -94,7 +94,7 @@ class RolloutDriver:
             healthy=view.phase == "Healthy",
             aborted=view.aborted,
             message=view.message,
-            planned=self._planned(rollout),
+            planned=self._planned(),
             kept_by=keeper(rollout),
         )
 
@@ -108,16 +108,9 @@ class RolloutDriver:
         if "template" not in spec:
             raise AirgapError(f"{self._title} takes its template from spec.workloadRef, which is not supported.")
 
-    def _planned(self, rollout: Mapping[str, Any]) -> list[Planned]:
-        """Empty for steps that cannot be released with: ``lint`` says why, and going back needs none."""
-        try:
-            return self._plan(rollout)
-        except AirgapError:
-            return []
-
-    def _plan(self, rollout: Mapping[str, Any]) -> list[Planned]:
-        canary = rollout["spec"]["strategy"]["canary"] or {}
-        replicas = rollout["spec"].get("replicas", 1)
+    def _plan(self) -> list[Planned]:
+        canary = self._rollout["spec"]["strategy"]["canary"] or {}
+        replicas = self._rollout["spec"].get("replicas", 1)
         surge = canary.get("maxSurge", DEFAULT_FENCEPOST)
         try:
             return plan(read_steps(canary), replicas, surge, canary.get("maxUnavailable", DEFAULT_FENCEPOST))
@@ -125,13 +118,7 @@ class RolloutDriver:
             raise AirgapError(f"{self._title}: {error}.") from error
 
     def _find_container(self, rollout: Mapping[str, Any]) -> dict[str, Any]:
-        containers: list[dict[str, Any]] = rollout["spec"]["template"]["spec"]["containers"]
-        wanted = self._container or (containers[0]["name"] if len(containers) == 1 else self._name)
-        for container in containers:
-            if container["name"] == wanted:
-                return container
-        names = ", ".join(container["name"] for container in containers)
-        raise AirgapError(f"{self._title} has no container '{wanted}'; it has {names}. Say which with 'container'.")
+        return self._released_of(rollout["spec"]["template"]["spec"]["containers"])
 
     def _stable_image(self, view: RolloutView, container: Mapping[str, Any]) -> str:
         if not view.stable:
@@ -153,7 +140,7 @@ class RolloutDriver:
         self._refuse_another_strategy()
         findings = lint_release(self._session, self._namespace, self._rollout, self._title, self._scrape_interval)
         refuse_errors(findings)
-        self._plan(self._rollout)
+        self._plan()
         return findings
 
     def longest_analysis(self, situation: Situation) -> tuple[float, str]:
@@ -241,11 +228,6 @@ class RolloutDriver:
     def _image_of(self, rollout: Mapping[str, Any]) -> str:
         return str(self._find_container(rollout).get("image", ""))
 
-    @property
-    def _change(self) -> Change | None:
-        """Ours: the one that was to be followed, or the first that is not from before."""
-        return next((change for change in reversed(self._follower.changes) if change.hash == self._hash), None)
-
     def work(self, at: float) -> list[Entry]:
         """See `Driver`. The controller does it."""
         return []
@@ -282,14 +264,6 @@ class RolloutDriver:
             return []
         ready = [pod for pod in self._follower.canary_pods() if is_ready(pod)]
         return digests_of(ready, self._find_container(self._rollout)["name"])
-
-    def marker(self) -> tuple[Any, ...]:
-        """See `Driver`."""
-        change = self._change
-        if change is None:
-            return ()
-        over = bool(change.steps) and bool(change.steps[-1].ended_by)
-        return (change.hash, change.revision, change.attempt, len(change.steps), over)
 
     def last_seen(self) -> str:
         """See `Driver`."""
@@ -369,12 +343,10 @@ class RolloutDriver:
             missing.append(f"{self._title} has the image {self._image_of(rollout)}, not {image}.")
         wanted = rollout["spec"].get("replicas", 1)
         ready = [pod for pod in pods if is_ready(pod)]
-        if len(ready) < wanted:
-            missing.append(f"{len(ready)} of {wanted} pods of {hash} are ready.")
+        missing += pods_missing(ready, wanted, hash)
         endpoints = self._endpoints(rollout, {pod["metadata"]["name"] for pod in pods}, wanted, missing)
         digests = digests_of(ready, self._find_container(rollout)["name"])
-        if digest and wanted and digests != [digest]:
-            missing.append(f"Pods run the digest {', '.join(digests) or 'that is not reported'}, not {digest}.")
+        missing += digest_missing(digests, digest if wanted else "")
         return Verification(hash, endpoints, digests, missing)
 
     def _pods_of(self, hash: str) -> list[dict[str, Any]]:
@@ -397,23 +369,6 @@ class RolloutDriver:
             if not sent_to and wanted and service != canary.get("canaryService"):
                 missing.append(f"Service {service} sends to no pod.")
         return found
-
-    def _common(self) -> str | None:
-        if self._service:
-            return self._service
-        return self._name if self._session.find(SERVICE, self._name, self._namespace) else None
-
-    def steps(self) -> list[dict[str, Any]]:
-        """See `Driver`."""
-        return step_rows(self._follower, self._change)
-
-    def measurements(self) -> list[dict[str, Any]]:
-        """See `Driver`."""
-        return measurement_rows(self._change)
-
-    def conditions(self) -> dict[str, str]:
-        """See `Driver`."""
-        return conditions_of(self._change)
 
 
 def _status_missing(title: str, rollout: Mapping[str, Any], hash: str, restored: bool) -> list[str]:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What both drivers read from pods and Services, and how they report what the follower saw."""
+"""What both drivers read from pods and Services."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 
 from ...adapters.kube.kinds import ENDPOINT_SLICE
 from ...adapters.kube.session import Session
-from ...engines.canary.follow import Change, Follower
 from .driver import Situation
 
 
@@ -45,6 +44,18 @@ def digests_of(pods: Sequence[Mapping[str, Any]], container: str) -> list[str]:
     return sorted(found)
 
 
+def pods_missing(ready: Sequence[Mapping[str, Any]], wanted: int, hash: str) -> list[str]:
+    """For ``Verification.missing``: pods of a version that are not ready."""
+    return [f"{len(ready)} of {wanted} pods of {hash} are ready."] if len(ready) < wanted else []
+
+
+def digest_missing(digests: Sequence[str], wanted: str) -> list[str]:
+    """For ``Verification.missing``: pods that run something else; nothing is missing where nothing is ``wanted``."""
+    if not wanted or digests == [wanted]:
+        return []
+    return [f"Pods run the digest {', '.join(digests) or 'that is not reported'}, not {wanted}."]
+
+
 def sends_to(session: Session, namespace: str, service: str) -> set[str]:
     """Names of the pods that a Service sends to; an address where that is no pod."""
     selector = f"kubernetes.io/service-name={service}"
@@ -55,31 +66,3 @@ def sends_to(session: Session, namespace: str, service: str) -> set[str]:
         for endpoint in piece.get("endpoints") or ()
         if (endpoint.get("conditions") or {}).get("ready") is not False
     }
-
-
-def step_rows(follower: Follower, change: Change | None) -> list[dict[str, Any]]:
-    """``Driver.steps`` of a change."""
-    return [
-        {
-            "index": record.step.index,
-            "kind": record.step.kind,
-            "weight": record.step.weight,
-            "started_at": record.started_at,
-            "finished_at": record.finished_at,
-            "result": follower.result(record),
-        }
-        for record in (change.steps if change else ())
-    ]
-
-
-def conditions_of(change: Change | None) -> dict[str, str]:
-    """``Driver.conditions`` of a change."""
-    return {each.metric: each.condition for each in (change.measurements if change else ()) if each.condition}
-
-
-def measurement_rows(change: Change | None) -> list[dict[str, Any]]:
-    """``Driver.measurements`` of a change."""
-    return [
-        {"run": each.run, "metric": each.metric, "at": each.at, "value": each.value, "phase": each.phase}
-        for each in (change.measurements if change else ())
-    ]
