@@ -159,10 +159,9 @@ class Repository:
         self._git("read-tree", parent, env=index)
         self._git("update-index", "--cacheinfo", f"{file.mode},{blob},{path}", env=index)
         tree = self._git("write-tree", env=index).strip()
-        who = {"AUTHOR": author, "COMMITTER": author}
-        names = {f"GIT_{role}_NAME": person.name for role, person in who.items()}
-        mails = {f"GIT_{role}_EMAIL": person.email for role, person in who.items()}
-        return self._git("commit-tree", tree, "-p", parent, stdin=message, env={**names, **mails}).strip()
+        parts = {"NAME": author.name, "EMAIL": author.email}
+        who = {f"GIT_{role}_{part}": text for role in ("AUTHOR", "COMMITTER") for part, text in parts.items()}
+        return self._git("commit-tree", tree, "-p", parent, stdin=message, env=who).strip()
 
     def push(self, commit: str, branch: str) -> None:
         """Make the commit the branch's head, if the branch is still what was fetched. Raises Rejected."""

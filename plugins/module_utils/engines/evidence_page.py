@@ -16,9 +16,11 @@ from datetime import datetime, timezone
 from html import escape
 from typing import Any, NamedTuple
 
+from .analysis.phases import MARKS
+from .canary.phase import epoch
+
 #: Pixels.
 _WIDE, _NARROW = 900, 340
-_MARKS = {"Successful": "✔", "Failed": "✖", "Inconclusive": "?", "Error": "⚠"}
 _OUTCOMES = {"promoted": "Promoted", "rolled_back": "Rolled back", "failed": "Failed"}
 _STYLE = """
 :root { color-scheme: light dark; --page: #fcfcfb; --ink: #0b0b0b; --soft: #52514e; --line: #dcdbd6; --band: #f1f0ec;
@@ -186,7 +188,7 @@ def _measurements(evidence: Document) -> str:
                 ("", _clock(made.get("at"))),
                 ("", made.get("metric") or ""),
                 ("number", made["value"] if made.get("value") is not None else made.get("message") or "–"),
-                (phase, f"{_MARKS.get(phase, '')} {phase}"),
+                (phase, f"{MARKS.get(phase, '')} {phase}"),
                 ("", made.get("run") or ""),
             ]
         )
@@ -213,9 +215,7 @@ def _timeline(evidence: Document) -> str:
 
 
 def _seconds(text: Any) -> float | None:
-    if not text:
-        return None
-    return datetime.fromisoformat(str(text).replace("Z", "+00:00")).timestamp()
+    return epoch(str(text)) if text else None
 
 
 def _moment(text: Any) -> str:

@@ -29,7 +29,8 @@ from ..engines.analysis.expression import ExpressionError, Value
 from ..engines.analysis.extensions import extend
 from ..engines.analysis.field import read_field
 from ..engines.analysis.golang import quote as go_quote
-from ..engines.analysis.metric import ERROR, FAILED, INCONCLUSIVE, SUCCESSFUL, Metric, TemplateError, format_value
+from ..engines.analysis.metric import ERROR, INCONCLUSIVE, SUCCESSFUL, Metric, TemplateError, format_value
+from ..engines.analysis.phases import MARKS
 from ..engines.analysis.run import Measurement, MetricResult, Run
 from ..engines.analysis.template import (
     RE2_IMPORT_ERROR,
@@ -44,7 +45,6 @@ from ..errors import AirgapError
 from ..times import Clock, rfc3339
 from .analysis_templates import Template, TemplateFile, collect, in_cluster
 
-_MARKS = {SUCCESSFUL: "\u2714", FAILED: "\u2716", INCONCLUSIVE: "?", ERROR: "\u26a0"}
 _TICK = 1.0
 _WORD = re.compile(r"\w{4,}")
 _REPORTED = (
@@ -126,7 +126,7 @@ class Check:
     def __str__(self) -> str:
         measurement = self.measurement
         shown = "" if measurement.value is None else f" {_rounded(measurement.value)}"
-        line = f"check {self.number}/{self.of} {self.metric}{shown} {_MARKS[measurement.phase]}"
+        line = f"check {self.number}/{self.of} {self.metric}{shown} {MARKS[measurement.phase]}"
         if measurement.message:
             line += f" {measurement.message}"
         return f"{line} (dry run)" if self.dry_run else line

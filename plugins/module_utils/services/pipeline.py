@@ -19,19 +19,10 @@ from ..engines.doctor.pipeline import run_of_tag
 from ..engines.workflow_triggers import silent
 from ..errors import AirgapError
 from ..times import Clock
+from .live import Output
 
 _TICK = 1.0
 _SHOWN = 10
-
-
-class Output(Protocol):
-    """Where progress goes, and who says when nobody listens any more."""
-
-    def line(self, text: str) -> None:
-        """Print one line."""
-
-    def check(self) -> None:
-        """Raise when this run has to stop."""
 
 
 class Gitea(Protocol):

@@ -11,3 +11,6 @@ FAILED = "Failed"
 ERROR = "Error"
 INCONCLUSIVE = "Inconclusive"
 RUNNING = "Running"
+
+#: What a finished measurement is shown by.
+MARKS = {SUCCESSFUL: "✔", FAILED: "✖", INCONCLUSIVE: "?", ERROR: "⚠"}

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ..analysis.phases import MARKS
 from ..workloads.problems import Problem, pod_problem, replica_set_problem
 from .guard import tripped
 from .objects import (
@@ -31,7 +32,6 @@ from .steps import ANALYSIS, SET_WEIGHT, Step, StepError, read_steps
 
 ABORTED, PROMOTED, SUPERSEDED = "aborted", "promoted", "superseded"
 PAUSE_INCONCLUSIVE = "InconclusiveAnalysisRun"
-MARKS = {"Successful": "✔", "Failed": "✖", "Inconclusive": "?", "Error": "⚠"}
 
 _ABORT_TEXT = "RolloutAborted: "
 
