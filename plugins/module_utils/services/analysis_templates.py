@@ -34,6 +34,20 @@ class Template(NamedTuple):
     spec: Any
 
 
+class Place(NamedTuple):
+    """Where in a cluster a template is; ``title`` is how messages name it."""
+
+    kind: Kind
+    namespace: str | None
+    title: str
+
+
+def place_of(name: str, cluster: bool, namespace: str | None) -> Place:
+    """Of a ClusterAnalysisTemplate, or of an AnalysisTemplate in ``namespace``."""
+    kind, where = (CLUSTER_ANALYSIS_TEMPLATE, None) if cluster else (ANALYSIS_TEMPLATE, namespace)
+    return Place(kind, where, f"{kind.kind} {where}/{name}" if where else f"{kind.kind} {name}")
+
+
 Find = Callable[[str, bool], Template]
 """The template of a name; the second argument: whether it is a ClusterAnalysisTemplate. Raises AirgapError."""
 
@@ -62,16 +76,15 @@ def in_cluster(session: Session | None, namespace: str | None) -> Find:
     """Templates of a cluster, AnalysisTemplates those of ``namespace``."""
 
     def find(name: str, cluster: bool) -> Template:
-        kind, where = (CLUSTER_ANALYSIS_TEMPLATE, None) if cluster else (ANALYSIS_TEMPLATE, namespace)
         if session is None:
             raise AirgapError(f"The template {name!r} is in a cluster: give a kubeconfig, or a file")
-        if kind is ANALYSIS_TEMPLATE and not namespace:
+        if not cluster and not namespace:
             raise AirgapError(f"The AnalysisTemplate {name!r} needs a namespace")
-        title = f"{kind.kind} {where}/{name}" if where else f"{kind.kind} {name}"
-        body = session.find(kind, name, where)
+        place = place_of(name, cluster, namespace)
+        body = session.find(place.kind, name, place.namespace)
         if body is None:
-            raise AirgapError(f"{title} does not exist.")
-        return Template(title, body.get("spec"))
+            raise AirgapError(f"{place.title} does not exist.")
+        return Template(place.title, body.get("spec"))
 
     return find
 

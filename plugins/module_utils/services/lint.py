@@ -24,6 +24,7 @@ from ..engines.analysis.findings import ERROR, Document, Finding, Path
 from ..engines.analysis.lint import Context, lint_template
 from ..engines.canary.lint import Reference, analyses, lint_rollout, referenced
 from ..errors import AirgapError
+from .analysis_templates import place_of
 
 YAML_IMPORT_ERROR: str | None = None
 try:
@@ -105,11 +106,10 @@ def cluster_templates(session: Session, namespace: str, rollout: Document) -> di
         reference = waiting.pop(0)
         if reference in found:
             continue
-        kind, where = (CLUSTER_ANALYSIS_TEMPLATE, None) if reference.cluster else (ANALYSIS_TEMPLATE, namespace)
-        body = session.find(kind, reference.name, where)
+        place = place_of(reference.name, reference.cluster, namespace)
+        body = session.find(place.kind, reference.name, place.namespace)
         if body is not None:
-            name = f"{kind.kind} {where}/{reference.name}" if where else f"{kind.kind} {reference.name}"
-            found[reference] = Document(name, body)
+            found[reference] = Document(place.title, body)
             waiting += referenced(body.get("spec"))
     return found
 
@@ -156,13 +156,11 @@ def gate_document(session: Session | None, options: Mapping[str, Any], namespace
         return named[0]
     if session is None or not template:
         raise AirgapError("An analysis needs a template in a cluster, a file or inline metrics")
-    kind = CLUSTER_ANALYSIS_TEMPLATE if options.get("cluster_template") else ANALYSIS_TEMPLATE
-    where = None if kind is CLUSTER_ANALYSIS_TEMPLATE else namespace
-    body = session.find(kind, template, where)
-    name = f"{kind.kind} {where}/{template}" if where else f"{kind.kind} {template}"
+    place = place_of(template, bool(options.get("cluster_template")), namespace)
+    body = session.find(place.kind, template, place.namespace)
     if body is None:
-        raise AirgapError(f"{name} does not exist.")
-    return Document(name, body)
+        raise AirgapError(f"{place.title} does not exist.")
+    return Document(place.title, body)
 
 
 def _corrected(finding: Finding) -> str:
