@@ -45,7 +45,6 @@ PAUSE: dict[str, Any] = {"pause": {}}
 ANALYSIS: dict[str, Any] = {"analysis": {"templates": [{"templateName": "verdict"}]}}
 DEADLINE = 90.0
 AWAY = 60.0
-SETTLED = 1.5
 
 
 class Screen:
@@ -85,12 +84,7 @@ class App:
         return Rollouts(self.session, self.namespace, self.names, SystemClock(), self.out)
 
     def act(self, verb: str, **more: Any) -> list[Act]:
-        """As somebody would who has read what is on the screen first.
-
-        What is written within milliseconds of the controller's own write can be lost on it: it puts what it has written
-        over the newer object in its cache, and looks again only at the next event.
-        """
-        time.sleep(SETTLED)
+        """Within milliseconds of what the controller has written, whose cache can lose it."""
         return self.rollouts.act(Request(verb, **more), DEADLINE)
 
     def wait(self, *ends: str, **more: Any) -> None:
@@ -252,7 +246,7 @@ def test_our_limit_ends_a_run_that_argo_would_go_on_with(app: App) -> None:
     """Under Git: aborted at the second failure in a row, the spec left alone, and whole again after the revert."""
     app.apply(verdict(app.namespace, "vector(0)"))
     app.deploy(SECOND, WEIGHT, ANALYSIS)
-    time.sleep(SETTLED)  # the controller writes defaults into a new template
+    time.sleep(1.5)  # the controller writes defaults into a new template
     before = app.object()["spec"]
     result = app.release(failures_in_a_row=2, image=f"{REGISTRY}/probe:{SECOND}")
     assert result["outcome"] == "rolled_back"

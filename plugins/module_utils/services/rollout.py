@@ -26,8 +26,10 @@ from ..engines.canary.verbs import Patch, VerbError
 from ..errors import AirgapError
 from ..times import Clock
 from .live import Output, Watching
+from .reaction import Reaction
 
 _TICK = 1.0
+_REACTION_TICK = 0.2
 _ATTEMPTS = 5
 _OBSERVE_SECONDS = 60.0
 """How long the controller may take to look at a change before a verb: half a minute of silence is normal."""
@@ -178,7 +180,8 @@ class Rollouts:
         while True:
             act = Act(name, patch, True, verbs.shown(rollout, patch))
             try:
-                self._write(rollout, patch)
+                written = self._write(rollout, patch)
+                self._answered(name, written)
                 return act
             except Conflict as error:
                 attempts += 1
@@ -198,33 +201,45 @@ class Rollouts:
             if not patch.changed:
                 return act if lost else Act(name, patch)
 
+    def _answered(self, name: str, written: Object) -> None:
+        """Until the controller has written after the verb, nudged where it is silent."""
+        reaction = Reaction(self._session, self._namespace, name)
+        reaction.expect(written)
+        while reaction.awaited:
+            self._out.check()
+            self._clock.sleep(_REACTION_TICK)
+            try:
+                reaction.see(self._get(name))
+            except AirgapError:
+                return  # the verb is written; who waits for what comes of it will say that nobody answers
+            if reaction.insist(self._clock.time()):
+                self._say(name, "the controller was silent: nudged")
+
     def _pause(self) -> None:
         self._out.check()
         self._clock.sleep(_TICK)
 
-    def _write(self, rollout: Mapping[str, Any], patch: Patch) -> None:
+    def _write(self, rollout: Mapping[str, Any], patch: Patch) -> Object:
+        """Returns the Rollout as it was written."""
         if not patch.status:
-            self._patch(rollout, {"spec": dict(patch.spec)})
-            return
+            return self._patch(rollout, {"spec": dict(patch.spec)})
         try:
             changed = self._patch(rollout, {"status": dict(patch.status)}, "status")
         except NotFound:
             # Argo Rollouts before 0.10 has no status subresource.
-            self._patch(rollout, patch.unified)
-            return
+            return self._patch(rollout, patch.unified)
         for _attempt in range(_ATTEMPTS):
             if not patch.spec or verbs.shown(changed, patch)["spec"] == patch.spec:
-                return
+                return changed
             try:
-                self._patch(changed, {"spec": dict(patch.spec)})
-                return
+                return self._patch(changed, {"spec": dict(patch.spec)})
             except Conflict:
                 changed = self._get(rollout["metadata"]["name"])
         raise AirgapError(
             f"{self._title(rollout['metadata']['name'])} changes all the time; it is still paused by hand."
         )
 
-    def _patch(self, rollout: Mapping[str, Any], body: Mapping[str, Any], subresource: str | None = None) -> Any:
+    def _patch(self, rollout: Mapping[str, Any], body: Mapping[str, Any], subresource: str | None = None) -> Object:
         meta = rollout["metadata"]
         guarded = {"metadata": {"resourceVersion": meta["resourceVersion"]}, **body}
         return self._session.patch(ROLLOUT, meta["name"], self._namespace, guarded, subresource=subresource)

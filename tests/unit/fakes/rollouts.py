@@ -70,6 +70,7 @@ class FakeRollouts:
         self.measure_every = 5.0
         self.failure_limit = 0
         self._paused_at = 0.0
+        self._unseen = ""
         rollout = self._rollout()
         if rollout["status"].get("stableRS"):
             self._scale(rollout, rollout["status"]["stableRS"], rollout["spec"]["replicas"])
@@ -81,8 +82,22 @@ class FakeRollouts:
     def _again(self) -> None:
         self.clock.at(self.clock.time() - self.clock.start + _LOOK, self._look)
 
+    def lose_next_verb(self) -> None:
+        """What the next patch of the status writes is not in this controller's cache until the next event."""
+        patch = self.session.patch
+
+        def lose(kind: Any, *args: Any, **more: Any) -> dict[str, Any]:
+            written = patch(kind, *args, **more)
+            if more.get("subresource") == "status":
+                self._unseen = written["metadata"]["resourceVersion"]
+                self.session.patch = patch  # type: ignore[method-assign]
+            return written
+
+        self.session.patch = lose  # type: ignore[method-assign]
+
     def _look(self) -> None:
-        if self.running and (ROLLOUT, NAMESPACE, NAME) in self.session._objects:
+        there = self.session._objects.get((ROLLOUT, NAMESPACE, NAME))
+        if self.running and there and there["metadata"]["resourceVersion"] != self._unseen:
             self._reconcile()
             self._route()
         self._again()

@@ -94,6 +94,7 @@ class DeploymentDriver(Followed):
 
     name = "deployment"
     moves_pods = True
+    busy = True
 
     def __init__(
         self,

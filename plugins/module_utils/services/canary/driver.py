@@ -113,6 +113,10 @@ class Driver(Protocol):
     moves_pods: bool
     """Whether nobody does the steps but ``work``."""
 
+    @property
+    def busy(self) -> bool:
+        """Whether ``work`` has anything to do at all."""
+
     def inspect(self) -> Situation:
         """Read the app; refuse what is no app for a canary. Writes nothing."""
 
@@ -142,7 +146,7 @@ class Driver(Protocol):
         """Read the app now instead of waiting for the watch; as ``see``."""
 
     def work(self, at: float) -> list[Entry]:
-        """Do what is next, of a driver that ``moves_pods``, and tell what is new by it; ``at`` in epoch seconds. Called
+        """Do what is next, of a driver that is ``busy``, and tell what is new by it; ``at`` in epoch seconds. Called
         while the release goes on and while it is taken back, always with its Lease held."""
 
     def rest(self, at: float) -> float:

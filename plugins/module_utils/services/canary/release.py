@@ -324,7 +324,7 @@ class Release:
             self._pump(min(_TICK, self._driver.rest(self._clock.time())))
 
     def _work(self) -> None:
-        if not self._driver.moves_pods:
+        if not self._driver.busy:
             return
         for entry in self._act(lambda: self._driver.work(self._clock.time())):
             self._tell(entry)

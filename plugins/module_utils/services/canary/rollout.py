@@ -29,6 +29,7 @@ from ...engines.canary.steps import ANALYSIS, Planned, StepError, plan, read_ste
 from ...engines.workloads.problems import Problem
 from ...errors import AirgapError
 from ..lint import lint_release, refuse_errors
+from ..reaction import Reaction
 from .driver import THE_APPS_OWN, Deleted, Expected, NotOurs, Situation, Strategy, Verification, refuse_owned
 from .followed import Followed
 from .seen import digest_missing, digests_of, hashes_of, is_ready, pods_missing, sends_to, version_of
@@ -67,6 +68,7 @@ class RolloutDriver(Followed):
         self._failures_in_a_row = failures_in_a_row
         self._rollout: dict[str, Any] = {}
         self._follower = Follower(name)
+        self._reaction = Reaction(session, namespace, name)
         self._hash = self._hash_before = self._image = ""
 
     @property
@@ -205,12 +207,13 @@ class RolloutDriver(Followed):
 
     def refresh(self, at: float) -> list[Entry]:
         """See `Driver`."""
-        return self.see(Observation(ROLLOUT, "MODIFIED", self._fresh(), at))
+        return [*self.see(Observation(ROLLOUT, "MODIFIED", self._fresh(), at)), *self.work(at)]
 
     def _keep(self, rollout: dict[str, Any]) -> None:
         if version_of(rollout) < version_of(self._rollout):
             return  # the watch is behind what was read meanwhile
         self._rollout = rollout
+        self._reaction.see(rollout)
         change, view = self._follower.change, read_rollout(rollout)
         new = change is not None and view.observed and change.hash == view.hash != self._hash_before
         if not self._hash and new and self._image_of(rollout) == self._image:
@@ -228,8 +231,14 @@ class RolloutDriver(Followed):
     def _image_of(self, rollout: Mapping[str, Any]) -> str:
         return str(self._find_container(rollout).get("image", ""))
 
+    @property
+    def busy(self) -> bool:
+        """See `Driver`. Until the controller has looked at what was told to it."""
+        return self._reaction.awaited
+
     def work(self, at: float) -> list[Entry]:
-        """See `Driver`. The controller does it."""
+        """See `Driver`. The steps are the controller's."""
+        self._reaction.insist(at)
         return []
 
     def rest(self, at: float) -> float:
@@ -327,10 +336,10 @@ class RolloutDriver(Followed):
         """False when somebody wrote since ``rollout`` was read."""
         body = {"metadata": {"resourceVersion": rollout["metadata"]["resourceVersion"]}, "status": status}
         try:
-            self._session.patch(ROLLOUT, self._name, self._namespace, body, subresource="status")
-            return True
+            self._reaction.expect(self._session.patch(ROLLOUT, self._name, self._namespace, body, subresource="status"))
         except Conflict:
             return False
+        return True
 
     # -- after ---------------------------------------------------------------------------------------------------
 

@@ -104,14 +104,48 @@ def scripted(name: str, index: int = 2, **more: Any) -> dict[str, Any]:
 def test_promoted_once_however_often_it_is_asked_for() -> None:
     lab = Lab(PAUSES)
     here = paused(lab)
-    [first] = here.act("promote")
-    [second] = here.act("promote")  # the controller has not reacted yet
+    [first] = here.act("promote", at_step=1)
+    [second] = here.act("promote", at_step=1)
     assert (first.changed, second.changed) == (True, False)
     assert first.before == {"status": {"pauseConditions": status_before(first)}}
     assert first.after == {"status": {"pauseConditions": None}}
     here.wait("promoted")
     [third] = here.act("promote")
     assert (third.changed, third.patch.text) == (False, "nothing to promote: hv110 is stable")
+
+
+def test_a_verb_that_the_controller_has_lost_on_its_cache_is_done_all_the_same() -> None:
+    lab = Lab(PAUSES)
+    here = paused(lab)
+    lab.controller.lose_next_verb()
+    assert here.act("promote")[0].changed is True
+    assert here.out.lines[-2:] == ["ends the pause at step 2/4 pause", "the controller was silent: nudged"]
+    spec = here.session.get(ROLLOUT, NAME, NAMESPACE)["spec"]
+    here.wait("promoted", seconds=60)
+    assert here.session.get(ROLLOUT, NAME, NAMESPACE)["spec"] == spec
+
+
+def test_a_controller_that_is_away_is_nudged_a_few_times_and_not_waited_for() -> None:
+    here = Site(FakeSession(scripted(NAME)), FakeClock())
+    first, second = here.act("promote") + here.act("promote")
+    assert (first.changed, second.changed) == (True, False)
+    assert second.patch.text == "it has been promoted already, and the controller has not reacted yet"
+    assert here.clock.monotonic() < 10
+    assert [line for line in here.out.lines if "nudged" in line] == ["the controller was silent: nudged"] * 3
+
+
+def test_who_may_not_nudge_has_done_the_verb() -> None:
+    here = Site(FakeSession(scripted(NAME)), FakeClock())
+    patch = here.session.patch
+
+    def refuse(*args: Any, **more: Any) -> dict[str, Any]:
+        if more.get("subresource") != "status":
+            raise Forbidden("not yours", status=403)
+        return patch(*args, **more)
+
+    here.session.patch = refuse  # type: ignore[method-assign]
+    assert here.act("abort")[0].changed is True
+    assert here.out.lines == ["aborts new"]
 
 
 def status_before(act: Act) -> Any:
@@ -145,8 +179,8 @@ def test_what_an_analysis_is_skipped_by_is_said() -> None:
     here = Site(FakeSession(scripted(NAME, 1, canary=run, **plain)), FakeClock())
     [act] = here.act("promote")
     assert act.as_dict()["skipped_steps"] == [{"index": 1, "kind": "analysis", "run": "api-new-2-1"}]
-    assert here.out.lines == ["skips step 2/4 analysis"]
-    body = here.session.bodies[-1]
+    assert here.out.lines[0] == "skips step 2/4 analysis"
+    body = here.session.bodies[0]
     assert body["status"] == {"pauseConditions": None, "currentStepIndex": 2}
     assert body["metadata"]["resourceVersion"]
 
@@ -229,7 +263,7 @@ def test_without_a_status_subresource_as_the_plugin_does() -> None:
     here.session.edit(ROLLOUT, NAME, NAMESPACE, {"spec": {"paused": True}, "status": {"observedGeneration": "2"}})
     here.session.fail_next("patch", NotFound("no such subresource", status=404))
     assert here.act("promote")[0].changed is True
-    body = {key: value for key, value in here.session.bodies[-1].items() if key != "metadata"}
+    body = {key: value for key, value in here.session.bodies[1].items() if key != "metadata"}
     assert body == {"spec": {"paused": False}, "status": {"pauseConditions": None}}
 
 

@@ -275,6 +275,23 @@ def test_our_gate_at_a_pause_aborts() -> None:
     assert lab.image() == OLD
 
 
+def test_a_promotion_that_the_controller_has_lost_on_its_cache_is_seen_to_the_end() -> None:
+    lab = Lab(PAUSES)
+    lab.controller.lose_next_verb()
+    result = lab.release(gate=True).run()
+    assert result["outcome"] == "promoted"
+    assert "nudged" not in " ".join(lab.out.lines)  # nothing that a person needs to know
+
+
+def test_an_abort_that_the_controller_has_lost_on_its_cache_is_seen_to_the_end() -> None:
+    lab = Lab(PAUSES)
+    lab.value = lambda: [0.5]
+    lab.controller.lose_next_verb()
+    result = lab.release(gate=True).run()
+    assert (result["outcome"], lab.image()) == ("rolled_back", OLD)
+    assert not any("has not reacted" in line for line in lab.out.lines)
+
+
 def test_prometheus_gone_at_our_gate() -> None:
     def gone() -> list[float]:
         raise PrometheusError("connection refused", reason="unreachable")
