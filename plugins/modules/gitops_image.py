@@ -49,18 +49,23 @@ options:
     description:
       - With V(present) the manifest names O(image).
       - With V(reverted) what O(commit) changed is undone, also when other commits came after it. Refused when the image
-        is another by now, or when the commit changed more than images in O(path).
+        is another by now, or when the commit changed more than images in O(path), made that file or is a merge.
+      - With V(reverted) and O(image) instead of O(commit), the commit that is undone is the one that brought this image
+        to where the manifest names it now. Nothing is done when the manifest does not name it.
     type: str
     choices: [present, reverted]
     default: present
   image:
-    description: The image to name, as C(repository:tag).
+    description:
+      - The image to name, as C(repository:tag).
+      - With O(state=reverted) the image whose commit is undone. A digest beside the tag in the manifest is compared
+        only when one is given here too. Either this or O(commit).
     type: str
   digest:
-    description: Digest to pin the image to, for example V(sha256:4bc4...).
+    description: Digest of O(image), for example V(sha256:4bc4...). The image is pinned to it.
     type: str
   commit:
-    description: The commit to undo, in full or its first digits.
+    description: The commit to undo, in full or its first digits. For O(state=reverted) only.
     type: str
   container:
     description: Name of the container. Without it, the one whose image has the same repository.
@@ -151,6 +156,15 @@ EXAMPLES = r"""
     state: reverted
     commit: "{{ bump.commit }}"
     token: "{{ gitea_ci_token }}"
+
+- name: Take back whatever commit brought v1.5.4, if Git still names it
+  lumen.airgap.gitops_image:
+    repo: http://192.168.2.2:30300/lumen/lumen.git
+    path: 03-airgap-zone/manifests/app/03-lumen-api.yaml
+    state: reverted
+    image: 192.168.2.2:5000/lumen-api:v1.5.4
+    container: lumen-api
+    token: "{{ gitea_ci_token }}"
 """
 
 RETURN = r"""
@@ -159,6 +173,12 @@ commit:
   returned: success
   type: str
   sample: 4a3f1c5a0f6ee2b7d2fb6b66b6c7d3b2b8e0f6a1
+undone:
+  description: The commit that was undone, or in check mode would be. Empty when none was.
+  returned: success
+  type: str
+  sample: 9b1c0a7be35c1b8e2a5bd5d1e3c8f2a4d6e7f809
+  version_added: 0.5.0
 message:
   description: Message of the commit. Empty when nothing was to be done.
   returned: success
@@ -222,7 +242,9 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "attempts": {"type": "int", "default": 5},
     "timeout": {"type": "float", "default": 60.0},
 }
-REQUIRED_IF = [("state", "present", ["image"]), ("state", "reverted", ["commit"])]
+REQUIRED_IF = [("state", "present", ["image"]), ("state", "reverted", ["commit", "image"], True)]
+EXCLUSIVE = [("commit", "image")]
+REQUIRED_BY = {"digest": ["image"]}
 RANGES = {
     "attempts": Range("from 1 to 100", lambda value: 1 <= value <= 100),
     "branch": Range(
@@ -255,17 +277,25 @@ def gitops_image(params: dict[str, Any], directory: str, clock: Clock, dry_run: 
     service = GitopsImage(Repository(directory, remote, params["timeout"]), clock)
     place = Place(params["branch"], params["path"], params["container"], params["resource"], params["every"])
     how = How(Person(**params["author"]), params["commit_message"] or "", params["skip_ci"], params["attempts"])
-    if params["state"] == "reverted":
+    image = f"{params['image']}@{params['digest']}" if params["digest"] else params["image"]
+    if params["state"] == "present":
+        done = service.set(place, image, how, dry_run)
+    elif params["commit"]:
         done = service.revert(place, params["commit"], how, dry_run)
     else:
-        image = f"{params['image']}@{params['digest']}" if params["digest"] else params["image"]
-        done = service.set(place, image, how, dry_run)
+        done = service.revert_image(place, image, how, dry_run)
     return done.as_dict(params["path"])
 
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, required_if=REQUIRED_IF, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec=ARGUMENT_SPEC,
+        required_if=REQUIRED_IF,
+        required_by=REQUIRED_BY,
+        mutually_exclusive=EXCLUSIVE,
+        supports_check_mode=True,
+    )
 
     def call() -> dict[str, Any]:
         check_ranges(module.params, RANGES)

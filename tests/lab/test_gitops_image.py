@@ -96,6 +96,17 @@ def test_bumped_and_reverted(repository: str, tmp_path: Path) -> None:
     assert text(repository) == MANIFEST.replace("v1.0.0}\n", "v1.2.0}\n")
 
 
+def test_the_commit_that_brought_an_image_is_found_and_undone(repository: str, tmp_path: Path) -> None:
+    bump = run(tmp_path, repository, image=f"{IMAGE}:v1.1.0", skip_ci="always")
+    assert bump["message"] == "chore: bump lumen-api to v1.1.0 [skip ci]"
+    run(tmp_path, repository, container="side", image=f"{IMAGE}:v1.2.0")
+    done = run(tmp_path, repository, state="reverted", image=f"{IMAGE}:v1.1.0")
+    assert (done["changed"], done["undone"]) == (True, bump["commit"])
+    assert text(repository) == MANIFEST.replace("v1.0.0}\n", "v1.2.0}\n")
+    again = run(tmp_path, repository, state="reverted", image=f"{IMAGE}:v1.1.0")
+    assert (again["changed"], again["undone"], again["commit"]) == (False, "", done["commit"])
+
+
 def test_two_at_once_both_arrive(repository: str, tmp_path: Path) -> None:
     results: dict[str, Any] = {}
 

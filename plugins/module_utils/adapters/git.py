@@ -141,6 +141,14 @@ class Repository:
         """Its parents; of a merge there are two."""
         return self._git("rev-list", "--parents", "--max-count=1", commit).split()[1:]
 
+    def history(self, head: str, path: str) -> list[tuple[str, list[str]]]:
+        """The commits that made a file what it is in ``head``, each before those that it came after.
+
+        Beside each are the ones that it came after, of these; of a merge that mixed two versions there are several.
+        """
+        listed = self._git("rev-list", "--topo-order", "--parents", head, "--", path)
+        return [(name, before) for name, *before in (line.split() for line in listed.splitlines())]
+
     def contains(self, head: str, commit: str) -> bool:
         """Whether ``commit`` is in the history of ``head``."""
         return self._run("merge-base", "--is-ancestor", commit, head, ok=(0, 1)).returncode == 0

@@ -78,6 +78,11 @@ class Image(NamedTuple):
         digest = f"@{self.digest}" if self.digest else ""
         return f"{self.repository}{tag}{digest}"
 
+    def meets(self, wanted: Image) -> bool:
+        """Whether it is what ``wanted`` says; a digest of which ``wanted`` says nothing may be any."""
+        same = (self.repository, self.tag) == (wanted.repository, wanted.tag)
+        return same and wanted.digest in (None, self.digest)
+
     @classmethod
     def split(cls, text: str) -> Image:
         """The parts of whatever stands in a manifest."""
@@ -175,12 +180,22 @@ def set_image(
 def find_images(text: str) -> list[Found]:
     """Every image that the manifest names, in its order. Raises GitopsError."""
     documents, _events = _compose(text)
-    return [
-        Found(place.line, place.name, place.container, str(place.current), place.resource)
-        for document in documents
-        for place in _places(document)
-        if place.current is not None
-    ]
+    return [_found(place) for document in documents for place in _places(document) if place.current is not None]
+
+
+def find_image(text: str, image: str, *, container: str | None = None, resource: str | None = None) -> list[Found]:
+    """Where the manifest names ``image``; empty when other images stand there.
+
+    A digest beside the tag is compared only when ``image`` has one. Raises GitopsError, also when ``container`` or
+    ``resource`` are given and nothing in the manifest is called so.
+    """
+    wanted = Image.parse(image)
+    documents, _events = _compose(text)
+    places = [place for document in documents for place in _places(document)]
+    called = [place for place in places if place.called(container, resource)]
+    if not called and (container is not None or resource is not None):
+        raise GitopsError(_nothing(places, wanted, container, resource))
+    return [_found(place) for place in called if place.current is not None and place.current.meets(wanted)]
 
 
 # --- the document as nodes that know where they stand ---------------------------------------------------------------
@@ -349,12 +364,13 @@ class _Place:
         text = self.entry.get("image").text()
         return Image.split(text) if text else None
 
+    def called(self, container: str | None, resource: str | None) -> bool:
+        return resource in (None, self.resource) and container in (None, self.container)
+
     def matches(self, wanted: Image, container: str | None, resource: str | None) -> bool:
-        if resource is not None and resource != self.resource:
+        if not self.called(container, resource):
             return False
-        if container is not None:
-            return container == self.container
-        return self.current is not None and self.current.repository == wanted.repository
+        return container is not None or (self.current is not None and self.current.repository == wanted.repository)
 
     def edits(self, wanted: Image) -> Iterator[tuple[_Scalar, str]]:
         yield self._scalar("image"), str(wanted)
@@ -409,6 +425,10 @@ class _Override(_Place):
 
     def _paths(self) -> list[_Path]:
         return [self.entry.get(key) for key in self._FIELDS]
+
+
+def _found(place: _Place) -> Found:
+    return Found(place.line, place.name, place.container, str(place.current), place.resource)
 
 
 def _places(document: Any) -> Iterator[_Place]:

@@ -51,6 +51,9 @@ class Repository(Protocol):
     def parents(self, commit: str) -> list[str]:
         """Its parents."""
 
+    def history(self, head: str, path: str) -> list[tuple[str, list[str]]]:
+        """The commits that made a file what it is, with those that each came after."""
+
     def contains(self, head: str, commit: str) -> bool:
         """Whether it is in the history of ``head``."""
 
@@ -84,7 +87,10 @@ class How(NamedTuple):
 
 
 class Done(NamedTuple):
-    """``commit`` is the branch's head now, or in a dry run before; ``before`` and ``after`` are the file's text."""
+    """``commit`` is the branch's head now, or in a dry run before; ``before`` and ``after`` are the file's text.
+
+    ``undone`` is the commit that was taken back, if one was.
+    """
 
     changed: bool
     commit: str
@@ -93,12 +99,14 @@ class Done(NamedTuple):
     before: str
     after: str
     attempts: int = 1
+    undone: str = ""
 
     def as_dict(self, path: str) -> dict[str, Any]:
         """What the module returns."""
         return {
             "changed": self.changed,
             "commit": self.commit,
+            "undone": self.undone,
             "message": self.message,
             "changes": [change._asdict() for change in self.changes],
             "attempts": self.attempts,
@@ -108,7 +116,8 @@ class Done(NamedTuple):
 
 class _Planned(NamedTuple):
     edit: gitops.Edit
-    subject: str
+    subject: str = ""
+    undone: str = ""
 
 
 class GitopsImage:
@@ -133,9 +142,21 @@ class GitopsImage:
         """Take back what ``commit`` changed, whatever came after it, unless the image has moved on since."""
 
         def plan(head: str, file: File) -> _Planned:
-            name = self._reverted(head, commit, place)
-            undone = self._undo(name, place, file)
-            return _Planned(undone, f"revert: {self._back(undone, place)}, undoing {name[:_SHOWN]}")
+            name = self._repository.find(commit)
+            if name is None or not self._repository.contains(head, name):
+                raise GitError(f"The branch {place.branch} has no commit {commit}")
+            return self._undoing(name, place, file)
+
+        return self._swap(place, how, plan, dry_run, history=True)
+
+    def revert_image(self, place: Place, image: str, how: How, dry_run: bool = False) -> Done:
+        """Take back the commit that brought ``image``. Nothing is committed when the manifest does not name it."""
+
+        def plan(head: str, file: File) -> _Planned:
+            found = gitops.find_image(file.text, image, container=place.container, resource=place.resource)
+            if not found:
+                return _Planned(gitops.Edit(file.text, []))
+            return self._undoing(self._origin(head, place, image, found), place, file)
 
         return self._swap(place, how, plan, dry_run, history=True)
 
@@ -144,7 +165,7 @@ class GitopsImage:
     def _swap(
         self, place: Place, how: How, plan: Callable[[str, File], _Planned], dry_run: bool, history: bool
     ) -> Done:
-        pushed = ""
+        pushed, undone = "", ""
         for attempt in range(1, how.attempts + 1):
             head = self._repository.fetch(place.branch, history)
             file = self._file(head, place)
@@ -152,9 +173,11 @@ class GitopsImage:
             edit = planned.edit
             if not edit.changes:
                 arrived = bool(pushed) and self._arrived(place.branch, pushed)
-                return Done(arrived, pushed if arrived else head, "", (), file.text, file.text, attempt)
+                now = pushed if arrived else head
+                return Done(arrived, now, "", (), file.text, file.text, attempt, undone if arrived else "")
             message = self._message(head, place, how, planned.subject)
-            done = Done(True, head, message, edit.changes, file.text, edit.text, attempt)
+            undone = planned.undone
+            done = Done(True, head, message, edit.changes, file.text, edit.text, attempt, undone)
             if dry_run:
                 return done
             pushed = self._repository.commit(head, place.path, File(edit.text, file.mode), message, how.author)
@@ -222,27 +245,64 @@ class GitopsImage:
 
     # -- reverting -------------------------------------------------------------------------------------------------
 
-    def _reverted(self, head: str, commit: str, place: Place) -> str:
-        name = self._repository.find(commit)
-        if name is None or not self._repository.contains(head, name):
-            raise GitError(f"The branch {place.branch} has no commit {commit}")
+    def _origin(self, head: str, place: Place, image: str, found: Sequence[gitops.Found]) -> str:
+        """The commit that brought ``image`` to where ``head`` has it."""
+        history = self._repository.history(head, place.path)
+        origins = {each.place: self._brought(history, place, image, each) for each in found}
+        if len(set(origins.values())) > 1:
+            where = "; ".join(f"{name} by {commit[:_SHOWN]}" for name, commit in origins.items())
+            raise AirgapError(
+                f"{place.path}: several commits brought {image} ({where}). Name the container or the resource whose "
+                "commit is meant"
+            )
+        return origins[found[0].place]
+
+    def _brought(self, history: Sequence[tuple[str, list[str]]], place: Place, image: str, found: gitops.Found) -> str:
+        """The newest commit that has ``image`` in this place and came after none that has."""
+        led_here = {history[0][0]}
+        for name, before in history:
+            if name in led_here:
+                having = [commit for commit in before if self._has(commit, place, image, found)]
+                if not having:
+                    return name
+                led_here.update(having)
+        raise GitError(f"The history of {place.path} on the branch {place.branch} is not whole")
+
+    def _has(self, commit: str, place: Place, image: str, found: gitops.Found) -> bool:
+        file = self._repository.read(commit, place.path)
+        try:
+            there = gitops.find_image(file.text, image) if file else []
+        except gitops.GitopsError:
+            return False  # it was no manifest then
+        return any((each.resource, each.place) == (found.resource, found.place) for each in there)
+
+    def _undoing(self, name: str, place: Place, file: File) -> _Planned:
+        undone = self._undo(name, place, file)
+        return _Planned(undone, f"revert: {self._back(undone, place)}, undoing {name[:_SHOWN]}", name)
+
+    def _bump(self, name: str, place: Place) -> tuple[str, str]:
+        """The manifest before a commit and after it. Refuses what cannot be the change of an image alone."""
+        short = name[:_SHOWN]
+        parents = self._repository.parents(name)
+        if len(parents) > 1:
+            raise GitError(f"The commit {short} is a merge: revert it by hand")
+        before = self._repository.read(parents[0], place.path) if parents else None
+        after = self._repository.read(name, place.path)
+        if before is None and after is not None:
+            raise GitError(f"The commit {short} made the file {place.path}: there is no image before it to go back to")
         changed = self._repository.changed(name)
-        if changed != [place.path]:
+        if before is None or after is None or changed != [place.path]:
             raise GitError(
-                f"The commit {name[:_SHOWN]} did not change {place.path} alone, but {', '.join(changed) or 'nothing'}: "
+                f"The commit {short} did not change {place.path} alone, but {', '.join(changed) or 'nothing'}: "
                 "it is no bump of an image. Revert it by hand"
             )
-        return name
+        return before.text, after.text
 
     def _undo(self, name: str, place: Place, file: File) -> gitops.Edit:
         """The manifest with the images that the commit took out, in the places where it put others."""
-        (parent, *others) = self._repository.parents(name) or [""]
-        before = self._repository.read(parent, place.path) if parent and not others else None
-        after = self._repository.read(name, place.path)
-        if before is None or after is None:
-            raise GitError(f"The commit {name[:_SHOWN]} is a merge, or made the file: revert it by hand")
-        moved = _moved(gitops.find_images(before.text), gitops.find_images(after.text))
-        if not moved or _with(before.text, [(found, new) for found, _old, new in moved]).text != after.text:
+        before, after = self._bump(name, place)
+        moved = _bumped(before, after)
+        if not moved:
             raise GitError(f"The commit {name[:_SHOWN]} changed more of {place.path} than images: revert it by hand")
         now = {(found.resource, found.place): found.image for found in gitops.find_images(file.text)}
         images = [(now.get((found.resource, found.place), "no image"), old, new) for found, old, new in moved]
@@ -255,6 +315,15 @@ class GitopsImage:
                     "has moved on since, and is left as it is"
                 )
         return _with(file.text, [(found, old) for found, old, _new in moved])
+
+
+def _bumped(before: str, after: str) -> list[tuple[gitops.Found, str, str]]:
+    """Where the image differs, with both images; empty when more than images does."""
+    try:
+        moved = _moved(gitops.find_images(before), gitops.find_images(after))
+    except gitops.GitopsError:
+        return []  # one of them is no manifest
+    return moved if _with(before, [(found, new) for found, _old, new in moved]).text == after else []
 
 
 def _moved(before: Sequence[gitops.Found], after: Sequence[gitops.Found]) -> list[tuple[gitops.Found, str, str]]:

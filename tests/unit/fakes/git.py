@@ -49,6 +49,23 @@ class Origin:
         self.git("push", "--quiet", "origin", "HEAD:main")
         return self.head
 
+    def merge(self, theirs: list[dict[str, str]], ours: dict[str, str], both: dict[str, str] | None = None) -> str:
+        """Commits of two sides, and their merge, with ``both`` changed in it. Returns the merge's name."""
+        base = self.head
+        for files in theirs:
+            self.push(files, "on a side branch")
+        side = self.head
+        self.git("reset", "--quiet", "--hard", base)
+        self.git("push", "--quiet", "--force", "origin", "HEAD:main")
+        self.push(ours, "meanwhile on main")
+        self.git("merge", "--quiet", "--no-ff", "--no-commit", side)
+        for name, text in (both or {}).items():
+            (self._clone / name).write_bytes(text.encode())
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", "merge")
+        self.git("push", "--quiet", "origin", "HEAD:main")
+        return self.head
+
     @property
     def head(self) -> str:
         return self.git("rev-parse", "main", at=self.path)

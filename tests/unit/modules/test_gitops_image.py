@@ -64,6 +64,9 @@ class Site:
     def revert(self, commit: str, **params: Any) -> dict[str, Any]:
         return self(state="reverted", commit=commit, **params)
 
+    def revert_image(self, image: str, **params: Any) -> dict[str, Any]:
+        return self(state="reverted", image=image, **params)
+
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
@@ -262,9 +265,178 @@ def test_a_commit_that_made_the_file_is_not_reverted(site: Site) -> None:
         site.revert(commit, path="new.yaml")
 
 
+def test_a_merge_is_not_reverted(site: Site) -> None:
+    merge = site.origin.merge([{"a": "x"}], {"b": "x"}, {PATH: MANIFEST.replace(OLD, NEW)})
+    with pytest.raises(AirgapError, match="is a merge"):
+        site.revert(merge)
+
+
 def test_a_commit_of_elsewhere_is_not_reverted(site: Site) -> None:
     with pytest.raises(AirgapError, match="has no commit abcdef0"):
         site.revert("abcdef0")
+
+
+# -- reverting what brought an image -----------------------------------------------------------------------------------
+
+
+def pinned(image: str) -> str:
+    return f"{image}@sha256:{'ab' * 32}"
+
+
+def test_the_commit_that_brought_an_image_is_found_and_undone(site: Site) -> None:
+    bump = site(image=NEW, skip_ci="always")["commit"]
+    site.origin.push({"other": "y"}, "later, elsewhere")
+    later = site.origin.text(PATH).replace("# the app", "# our app").replace("busybox:1", "busybox:2")
+    site.origin.push({PATH: later}, "later, in other lines")
+    done = site.revert_image(NEW, container="lumen-api")
+    assert (done["changed"], done["undone"], done["commit"]) == (True, bump, site.origin.head)
+    assert site.origin.text(PATH) == later.replace(NEW, OLD)
+    assert site.origin.message() == f"revert: lumen-api back to v1.0.0 from v1.1.0, undoing {bump[:10]}"
+
+
+def test_an_image_that_is_not_named_has_nothing_to_take_back(site: Site) -> None:
+    bump = site(image=NEW)["commit"]
+    for image in (NEWER, "192.168.2.2:5000/another:v1.1.0"):
+        done = site.revert_image(image)
+        assert (done["changed"], done["undone"], done["commit"], done["message"]) == (False, "", bump, "")
+
+
+def test_taken_back_once_it_is_not_taken_back_again(site: Site) -> None:
+    site(image=NEW)
+    reverted = site.revert_image(NEW)["commit"]
+    again = site.revert_image(NEW)
+    assert (again["changed"], again["undone"], site.origin.head) == (False, "", reverted)
+
+
+def test_check_mode_says_what_would_be_undone(site: Site) -> None:
+    bump = site(image=NEW)["commit"]
+    done = site.revert_image(NEW, dry_run=True)
+    assert (done["changed"], done["undone"], done["commit"]) == (True, bump, bump)
+    assert done["diff"]["after"] == MANIFEST
+    assert site.origin.head == bump
+
+
+def test_a_digest_in_the_manifest_is_compared_only_when_one_is_given(site: Site) -> None:
+    bump = site(image=NEW, digest=f"sha256:{'ab' * 32}")["commit"]
+    assert not site.revert_image(NEW, digest=f"sha256:{'cd' * 32}")["changed"]
+    assert site.revert_image(NEW, dry_run=True, digest=f"sha256:{'ab' * 32}")["undone"] == bump
+    assert site.revert_image(NEW)["undone"] == bump
+    assert site.origin.text(PATH) == MANIFEST
+
+
+def test_of_several_commits_that_brought_it_the_newest_is_undone(site: Site) -> None:
+    site(image=NEW)
+    site.revert_image(NEW)
+    newest = site(image=NEW)["commit"]
+    assert site.revert_image(NEW)["undone"] == newest
+
+
+def test_the_image_before_is_what_was_there_and_not_the_last_but_one_version(site: Site) -> None:
+    site(image=NEWER)
+    site(image=NEW)
+    site.revert_image(NEW)
+    assert site.origin.text(PATH) == MANIFEST.replace(OLD, NEWER)
+
+
+def test_the_commit_is_found_behind_a_merge(site: Site) -> None:
+    other = MANIFEST.replace("# the app", "# our app")
+    site.origin.merge([{PATH: MANIFEST.replace(OLD, NEW)}], {PATH: other})
+    bump = site.origin.git("rev-parse", "main^2", at=site.origin.path)
+    assert site.revert_image(NEW)["undone"] == bump
+    assert site.origin.text(PATH) == other
+
+
+def test_a_side_that_had_it_once_and_gave_it_up_did_not_bring_it(site: Site) -> None:
+    bump, commented = MANIFEST.replace(OLD, NEW), MANIFEST.replace("# the app", "# our app")
+    site.origin.merge([{PATH: bump}, {PATH: commented}], {PATH: bump})
+    ours = site.origin.git("rev-parse", "main^1", at=site.origin.path)
+    assert site.revert_image(NEW)["undone"] == ours
+    assert site.origin.text(PATH) == commented
+
+
+def test_a_file_that_was_no_manifest_once_did_not_have_it(site: Site) -> None:
+    site.origin.push({PATH: f"a: [{NEW}"}, "broken")
+    site.origin.push({PATH: MANIFEST.replace(OLD, NEW)}, "mended")
+    with pytest.raises(AirgapError, match=r"changed more of .* than images"):
+        site.revert_image(NEW)
+
+
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        ({PATH: MANIFEST.replace(OLD, NEW), "other": "x"}, "did not change .* alone, but .*other"),
+        ({PATH: MANIFEST.replace(OLD, NEW).replace("the app", "an app")}, "changed more of .* than images"),
+        (
+            {PATH: MANIFEST.replace(OLD, NEW).replace("name: lumen-api}", "name: api}")},
+            "changed more of .* than images",
+        ),
+    ],
+)
+def test_an_image_that_came_with_other_changes_is_not_taken_back(site: Site, files: dict[str, str], why: str) -> None:
+    head = site.origin.push(files, "by hand")
+    with pytest.raises(AirgapError, match=why):
+        site.revert_image(NEW)
+    assert site.origin.head == head
+
+
+def test_an_image_that_came_with_the_file_is_not_taken_back(site: Site) -> None:
+    with pytest.raises(AirgapError, match=r"made the file .*: there is no image before it"):
+        site.revert_image(OLD)
+
+
+def test_an_image_that_came_with_a_merge_is_not_taken_back(site: Site) -> None:
+    site.origin.merge([{"a": "x"}], {"b": "x"}, {PATH: MANIFEST.replace(OLD, NEW)})
+    with pytest.raises(AirgapError, match="is a merge"):
+        site.revert_image(NEW)
+
+
+def test_an_image_that_was_pinned_later_has_moved_on(site: Site) -> None:
+    site(image=NEW)
+    site.origin.push({PATH: MANIFEST.replace(OLD, pinned(NEW))}, "pinned")
+    with pytest.raises(AirgapError, match="moved on since"):
+        site.revert_image(NEW)
+
+
+def test_two_places_that_got_it_from_two_commits_are_told_apart(site: Site) -> None:
+    site.origin.push({PATH: MANIFEST.replace("busybox:1", OLD)}, "the same image twice")
+    first = site(image=NEW, container="lumen-api")["commit"]
+    site(image=NEW, container="side")
+    with pytest.raises(AirgapError, match=r"several commits brought .*container lumen-api by .*container side by"):
+        site.revert_image(NEW)
+    assert site.revert_image(NEW, container="lumen-api")["undone"] == first
+
+
+def test_a_container_that_is_not_there_is_no_success(site: Site) -> None:
+    with pytest.raises(AirgapError, match="container nobody is not in this manifest"):
+        site.revert_image(NEW, container="nobody")
+
+
+def test_it_is_taken_back_again_when_somebody_was_faster(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    bump = site(image=NEW)["commit"]
+    before_push(monkeypatch, lambda: site.origin.push({"other": "z"}, "theirs"))
+    done = site.revert_image(NEW)
+    assert (done["attempts"], done["undone"]) == (2, bump)
+    assert site.origin.text(PATH) == MANIFEST
+
+
+def test_nothing_is_left_when_somebody_took_it_back_meanwhile(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site(image=NEW)
+    before_push(monkeypatch, lambda: site.origin.push({PATH: MANIFEST}, "theirs"))
+    done = site.revert_image(NEW)
+    assert (done["changed"], done["undone"], site.origin.message()) == (False, "", "theirs")
+
+
+def test_a_lost_answer_still_says_what_was_undone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    bump = site(image=NEW)["commit"]
+    push = git.Repository.push
+
+    def lost(self: git.Repository, commit: str, branch: str) -> None:
+        push(self, commit, branch)
+        raise git.RemoteAway("the connection broke")
+
+    monkeypatch.setattr(git.Repository, "push", lost)
+    done = site.revert_image(NEW)
+    assert (done["changed"], done["undone"], done["commit"]) == (True, bump, site.origin.head)
 
 
 # -- bad input ---------------------------------------------------------------------------------------------------------
