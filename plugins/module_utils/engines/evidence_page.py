@@ -123,14 +123,14 @@ def _reason(evidence: Document) -> str:
 
 
 def _facts(evidence: Document) -> str:
-    by = evidence.get("by") or {}
+    who = evidence.get("who") or {}
     chain = evidence.get("chain") or {}
     rows = [
         ("Release", evidence.get("release")),
         ("Namespace", evidence.get("namespace")),
         ("Started", _moment(evidence.get("started_at"))),
         ("Ended", _moment(evidence.get("finished_at"))),
-        ("By", " on ".join(str(by[key]) for key in ("user", "host") if by.get(key))),
+        ("By", " on ".join(str(who[key]) for key in ("user", "host") if who.get(key))),
         ("Image", evidence.get("image")),
         ("Digest", evidence.get("digest")),
         ("Commit", evidence.get("commit")),
@@ -138,15 +138,14 @@ def _facts(evidence: Document) -> str:
         ("Driver", evidence.get("driver")),
         ("Scan", _scan(evidence.get("scan"))),
         ("Number", chain.get("number")),
-        ("After", chain.get("previous")),
+        ("After", " ".join(str(chain[key]) for key in ("previous_name", "previous") if chain.get(key))),
     ]
     cells = [f"<dt>{name}</dt><dd>{_text(value)}</dd>" for name, value in rows if value not in (None, "")]
     return f"<dl>{''.join(cells)}</dl>"
 
 
 def _scan(scan: Any) -> str:
-    counts = (scan or {}).get("counts") or {}
-    return ", ".join(f"{severity.lower()} {number}" for severity, number in counts.items())
+    return ", ".join(f"{str(name).lower()} {value}" for name, value in (scan or {}).items())
 
 
 def _table(heads: Sequence[tuple[str, str]], rows: Iterable[Sequence[tuple[str, Any]]]) -> str:

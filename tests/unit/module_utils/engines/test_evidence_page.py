@@ -93,9 +93,9 @@ def test_text_of_steps_metrics_and_timeline_is_escaped_too() -> None:
         conditions={evil: evil},
         timeline=[{"at": at(1), "text": evil}],
         verified={"hash": evil, "endpoints": {evil: [evil]}, "digests": [evil], "missing": [evil]},
-        scan={"counts": {evil: evil}},
-        chain={"number": evil, "previous": evil},
-        by={"user": evil, "host": evil},
+        scan={evil: evil},
+        chain={"number": evil, "previous": evil, "previous_name": evil},
+        who={"user": evil, "host": evil},
     )
     assert "<b>" not in render(made)
     parsed(render(made))
