@@ -104,9 +104,9 @@ findings:
     code:
       description:
         - What it is, for programs.
-        - V(edited), V(missing), V(newest-removed), V(unknown), V(fork), V(link), V(head-missing) and
-          V(head-unreadable) are errors, but V(missing) is a warning where other control hosts write evidence too and
-          the ledger does not remember the document any more.
+        - V(edited), V(missing), V(newest-removed), V(unknown), V(fork), V(link), V(head-missing),
+          V(head-unreadable) and V(head-unreached) are errors. V(missing) is a warning of a document that the ledger
+          does not remember any more, where other control hosts write evidence too.
         - V(renamed), V(unreadable) and V(other-chain) are warnings; V(elsewhere), V(not-chained) and V(head-unknown)
           tell what could not be checked.
       type: str

@@ -26,6 +26,9 @@ ERROR, WARNING, INFO = "error", "warning", "info"
 #: How many documents the ledger knows by name and hash. Older ones are known by the links alone.
 REMEMBERED = 200
 
+#: Code of the finding that the ledger could not be asked for, which says nothing of the documents.
+UNREACHED = "head-unreached"
+
 #: What `verify` says of a document.
 PROVEN, LINKED, EDITED, UNKNOWN, OUTSIDE = "proven", "linked", "edited", "unknown", "outside"
 
@@ -206,16 +209,22 @@ class Report:
     def line(self) -> str:
         """All of it in one line."""
         good = sum(state in (PROVEN, LINKED) for state in self.states.values())
-        many = f"{good} of {self.top} documents here fit" if self.top else "no document yet"
+        many = f"{good} of {self.top} documents here fit" if self.top else "no document in the chain yet"
         newest = f", the newest is {self.head.name}" if self.head else ""
         worst = sorted(self.findings, key=lambda each: (ERROR, WARNING, INFO).index(each.severity))
         told = [each for each in worst if each.severity != INFO] or worst
-        word = "BROKEN" if not self.intact else ("intact, but see" if told and told[0].severity != INFO else "intact")
+        word = self._word(told)
         if word == "intact":
             rest = f"; {told[0].where}: {told[0].what}" if told else ""
             return f"{word}: {many}{newest}{rest}"
         more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
         return f"{word}: {told[0].where}: {told[0].what}{more}"
+
+    def _word(self, told: Sequence[Finding]) -> str:
+        errors = {each.code for each in told if each.severity == ERROR}
+        if errors:
+            return "NOT CHECKED" if errors == {UNREACHED} else "BROKEN"
+        return "intact, but see" if told and told[0].severity != INFO else "intact"
 
     @property
     def text(self) -> list[str]:

@@ -175,11 +175,12 @@ def _timeline(release: Mapping[str, Any], result: Mapping[str, Any]) -> list[dic
     for entry in release.get("journal") or []:
         at = parse_rfc3339(entry["at"])
         if not times or at < min(times) or at > max(times):
-            told.append({"at": entry["at"], "text": _entry_text(entry)})
+            told.append({"at": entry["at"], "text": entry_text(entry)})
     return sorted(told, key=lambda entry: parse_rfc3339(entry["at"]))
 
 
-def _entry_text(entry: Mapping[str, Any]) -> str:
+def entry_text(entry: Mapping[str, Any]) -> str:
+    """An entry of the journal in words."""
     if entry.get("text"):
         return str(entry["text"])
     data = ", ".join(f"{key} {value}" for key, value in entry.items() if key not in ("phase", "at", "run"))

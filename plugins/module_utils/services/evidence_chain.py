@@ -28,6 +28,7 @@ from ..adapters.kube.session import Conflict, NotFound, Session
 from ..adapters.node import Node
 from ..engines.evidence_chain import (
     ERROR,
+    UNREACHED,
     Entry,
     File,
     Finding,
@@ -215,26 +216,24 @@ def inspect(
     directory: str, app: str, namespace: str, store: Store | None, host: str
 ) -> tuple[Report, list[dict[str, Any]]]:
     """The chain as it is, and its documents in short, oldest first. Without a ``store`` no cluster is asked."""
-    asked, problem, ledger = store is not None, "", None
+    asked, ledger, trouble = store is not None, None, []
     if store is not None:
         try:
             ledger = store.read()
         except LedgerError as error:
-            asked, problem = False, str(error)
+            asked = False
+            what = "Restore it from a backup; the files were held against each other alone"
+            trouble = [Finding("head-unreadable", ERROR, store.title, str(error), what)]
         except AirgapError as error:
-            asked, problem = False, error.message
+            asked = False
+            what = "See why, and look again: the files were held against each other alone. Who releases may read it"
+            what += " once the role release_identity has run"
+            trouble = [Finding(UNREACHED, ERROR, store.title, error.message, what)]
     named = {entry.name for entry in ledger.entries} if ledger else set()
     files = documents(directory, app, namespace, named)
     report = verify(ledger, files, host, asked)
-    if problem and store is not None:
-        unreadable = Finding(
-            "head-unreadable",
-            ERROR,
-            store.title,
-            problem,
-            "Restore it from a backup, or see why it cannot be read; the files were held against each other alone",
-        )
-        report.findings = [unreadable, *(each for each in report.findings if each.code != "head-unknown")]
+    if trouble:
+        report.findings = [*trouble, *(each for each in report.findings if each.code != "head-unknown")]
     return report, [_short(file, report.states[file.name]) for file in sorted(files, key=_order)]
 
 

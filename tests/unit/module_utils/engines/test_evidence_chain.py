@@ -75,7 +75,7 @@ def test_what_was_left_alone_is_intact() -> None:
 
 
 def test_nothing_yet() -> None:
-    assert verify(None, [], HOST).line == "intact: no document yet"
+    assert verify(None, [], HOST).line == "intact: no document in the chain yet"
     assert Chain(0).found().intact
 
 

@@ -248,7 +248,9 @@ def test_a_head_that_cannot_be_read(site: Site) -> None:
     assert [(each.code, each.severity) for each in report.findings] == [("head-unreadable", "error")]
     assert not report.intact
     site.session.fail_next("find", Forbidden("get ConfigMap: forbidden", status=403))
-    assert [each.what for each in site.found()[0].findings] == ["get ConfigMap: forbidden"]
+    report, _found = site.found()
+    assert [(each.code, each.what) for each in report.findings] == [("head-unreached", "get ConfigMap: forbidden")]
+    assert (report.intact, report.line.partition(":")[0]) == (False, "NOT CHECKED")
 
 
 def test_a_name_that_is_taken_is_left_alone(site: Site) -> None:
