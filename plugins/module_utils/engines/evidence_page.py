@@ -42,7 +42,8 @@ dd { margin: 0; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem .25rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
-td.number, th.number { text-align: right; }
+td.number, th.number { text-align: right; padding-right: 1.2rem; }
+.timeline td:first-child { white-space: nowrap; }
 code, .timeline { font: .85em/1.5 ui-monospace, monospace; overflow-wrap: anywhere; }
 figure { margin: .5rem 0 1rem; }
 figcaption { margin-bottom: .3rem; }
@@ -137,8 +138,8 @@ def _facts(evidence: Document) -> str:
         ("Manifest", evidence.get("bump")),
         ("Driver", evidence.get("driver")),
         ("Scan", _scan(evidence.get("scan"))),
-        ("Number", chain.get("number")),
-        ("After", " ".join(str(chain[key]) for key in ("previous_name", "previous") if chain.get(key))),
+        ("Evidence", f"document {chain['number']} of the chain" if chain.get("number") else ""),
+        ("Before it", " ".join(str(chain[key]) for key in ("previous_name", "previous") if chain.get(key))),
     ]
     cells = [f"<dt>{name}</dt><dd>{_text(value)}</dd>" for name, value in rows if value not in (None, "")]
     return f"<dl>{''.join(cells)}</dl>"
@@ -160,34 +161,35 @@ def _cell(kind: str, value: Any) -> str:
 
 
 def _steps(evidence: Document) -> str:
-    heads = [("Step", ""), ("Weight", "number"), ("Actual", "number"), ("From", ""), ("Took", "number"), ("Result", "")]
+    # What matters most comes first: a phone shows no more of it without a finger.
+    heads = [("Step", ""), ("Result", ""), ("Weight", "number"), ("Actual", "number"), ("From", ""), ("Took", "number")]
     rows = []
     for step in evidence.get("steps") or ():
         began, ended = _seconds(step.get("started_at")), _seconds(step.get("finished_at"))
         rows.append(
             [
                 ("", f"{int(step['index']) + 1} {step['kind']}"),
+                ("", step.get("result") or ""),
                 ("number", _percent(step.get("weight"))),
                 ("number", _percent(step.get("actual_weight"))),
                 ("", _clock(step.get("started_at"))),
                 ("number", _span(ended - began) if began is not None and ended is not None else ""),
-                ("", step.get("result") or ""),
             ]
         )
     return _table(heads, rows)
 
 
 def _measurements(evidence: Document) -> str:
-    heads = [("At", ""), ("Metric", ""), ("Value", "number"), ("Verdict", ""), ("Run", "")]
+    heads = [("At", ""), ("Verdict", ""), ("Value", "number"), ("Metric", ""), ("Run", "")]
     rows = []
     for made in evidence.get("measurements") or ():
         phase = str(made.get("phase") or "")
         rows.append(
             [
                 ("", _clock(made.get("at"))),
-                ("", made.get("metric") or ""),
-                ("number", made["value"] if made.get("value") is not None else made.get("message") or "–"),
                 (phase, f"{MARKS.get(phase, '')} {phase}"),
+                ("number", made["value"] if made.get("value") is not None else made.get("message") or "–"),
+                ("", made.get("metric") or ""),
                 ("", made.get("run") or ""),
             ]
         )
