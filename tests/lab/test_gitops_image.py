@@ -7,11 +7,8 @@
 from __future__ import annotations
 
 import base64
-import json
 import socket
 import threading
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,10 +18,8 @@ from ansible_collections.lumen.airgap.plugins.module_utils.adapters import git
 from ansible_collections.lumen.airgap.plugins.module_utils.times import SystemClock
 from ansible_collections.lumen.airgap.plugins.modules import gitops_image as module
 
-from .conftest import ROOT
+from .gitea import TOKEN, URL, api, own_repository
 
-URL = "http://192.168.2.2:30300"
-TOKEN = (ROOT / ".lab" / "gitea" / "token").read_text() if (ROOT / ".lab" / "gitea" / "token").exists() else ""
 PATH = "app.yaml"
 IMAGE = "192.168.2.2:5000/lumen-api"
 CONTAINERS = ("lumen-api", "side")
@@ -40,25 +35,13 @@ spec:
 """
 
 
-def api(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    headers = {"Authorization": f"token {TOKEN}", "Content-Type": "application/json"}
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"{URL}/api/v1{path}", method=method, headers=headers, data=data)
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        text = answer.read()
-    return json.loads(text) if text else None
-
-
 @pytest.fixture
 def repository() -> Iterator[str]:
     """A private repository with the manifest; its full name."""
-    name = f"gitops-{int(time.time() * 1000) % 10_000_000}"
-    api("POST", "/user/repos", {"name": name, "private": True, "auto_init": True, "default_branch": "main"})
-    full = f"{api('GET', '/user')['login']}/{name}"
-    content = base64.b64encode(MANIFEST.encode()).decode()
-    api("POST", f"/repos/{full}/contents/{PATH}", {"content": content, "branch": "main", "message": "the app"})
-    yield full
-    api("DELETE", f"/repos/{full}")
+    with own_repository() as full:
+        content = base64.b64encode(MANIFEST.encode()).decode()
+        api("POST", f"/repos/{full}/contents/{PATH}", {"content": content, "branch": "main", "message": "the app"})
+        yield full
 
 
 def run(directory: Path, repository: str, **params: Any) -> dict[str, Any]:
