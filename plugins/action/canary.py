@@ -63,6 +63,7 @@ class ActionModule(StreamingAction):
         "on_failure": {"type": "str", "choices": ["rollback", "leave"], "default": "rollback"},
         "on_inconclusive": {"type": "str", "choices": ["abort", "pause"], "default": "abort"},
         "consecutive_failure_limit": {"type": "int", "default": 0},
+        "promote_full": {"type": "bool", "default": False},
         "release": {
             "type": "dict",
             "options": {"id": {"type": "str", "required": True}, "run": {"type": "str", "required": True}},
@@ -78,6 +79,8 @@ class ActionModule(StreamingAction):
     def run_streaming(self, args: dict[str, Any], out: Stream) -> dict[str, Any]:
         """Release; in check mode say what a release would do."""
         check_ranges(args, _RANGES)
+        if args["promote_full"] and args["driver"] != RolloutDriver.name:
+            raise AirgapError("promote_full is for Rollouts: a Deployment has no steps but those that are given.")
         shape = compile_query(args["query"])
         session = Session.connect(args["kubeconfig"], args["context"])
         driver = self._driver(session, args)
@@ -87,6 +90,7 @@ class ActionModule(StreamingAction):
             args["step_deadline"],
             args["on_failure"],
             args["on_inconclusive"],
+            args["promote_full"],
         )
         record = None if self.check_mode else self._record(session, args)
         release = Release(

@@ -18,7 +18,7 @@ description:
     poll minutes later, and waits until what Git says is there and works.
   - A wait is over when sync speaks of the wanted commit, no operation is on its way, and each Rollout, Deployment,
     StatefulSet and DaemonSet says of its own present generation that it is healthy. The Application's own status says
-    so too early for a moment.
+    so too early for a moment. It has to do for a workload that may not be read.
   - When it does not come to that, the reasons are told. Errors of Argo CD, what failed to apply, what is OutOfSync, and
     what each workload says. A paused Rollout is C(Suspended), an aborted one C(Degraded).
   - What waiting does not change ends the wait at once. A sync that was given up, an aborted Rollout, an Application

@@ -149,6 +149,14 @@ options:
     type: int
     default: 0
     version_added: 0.4.0
+  promote_full:
+    description:
+      - Skip all steps of the Rollout as soon as the controller has looked at the change. Analyses among them are not
+        waited for, and nothing is measured.
+      - For going back to a version that is known to be good.
+    type: bool
+    default: false
+    version_added: 0.5.0
   release:
     description:
       - The release that this belongs to, from M(lumen.airgap.release_record). Its Lease is renewed all the time, and

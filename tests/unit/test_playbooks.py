@@ -19,7 +19,8 @@ PLAYBOOKS = sorted((ROOT / "playbooks").rglob("*.yml"))
 # Modules that speak to Git, to Docker or to the registry for as long as these like.
 SLOW = {"ansible.builtin.git", "community.docker.docker_image", "lumen.airgap.registry_image"}
 # What site.yml and release.yml read beside the site's airgap_*.
-OTHERS = ["version", "retry", "force_unlock", "driver", "airgap_gate", "registry_image"]
+RUN = ["version", "retry", "force_unlock", "driver", "target", "release_waves"]
+OTHERS = [*RUN, "airgap_gate", "registry_image"]
 
 
 def tasks(node: Any) -> Iterator[dict[str, Any]]:
@@ -34,8 +35,8 @@ def load(path: Path) -> list[dict[str, Any]]:
     return list(tasks(yaml.safe_load(path.read_text(encoding="utf-8"))))
 
 
-def release(name: str) -> int:
-    names = [task["name"] for task in load(ROOT / "playbooks" / "release.yml")]
+def place(file: str, name: str) -> int:
+    names = [task["name"] for task in load(ROOT / "playbooks" / "tasks" / file)]
     return names.index(name)
 
 
@@ -50,15 +51,17 @@ def test_what_may_hang_has_a_deadline(path: Path) -> None:
 
 
 def test_check_mode_fails_before_it_reads_or_writes_a_report() -> None:
-    block = next(task for task in load(ROOT / "playbooks" / "release.yml") if "rescue" in task)
+    block = next(task for task in load(ROOT / "playbooks" / "tasks" / "release.yml") if "rescue" in task)
     first = block["rescue"][0]
     assert "ansible.builtin.fail" in first
     assert first["when"] == "ansible_check_mode"
 
 
 def test_the_journal_names_the_phase_before_it_begins() -> None:
-    noted, built = release("Write down that the image is next"), release("Have its image in the registry")
-    assert noted < built < release("Write down that the image is there")
+    noted, built = place("image.yml", "Write down that the image is next"), place("image.yml", "By the pipeline")
+    assert noted < built < place("image.yml", "Write down that the image is there")
+    assert place("bump.yml", "Have the manifest name the image") < place("bump.yml", "Have Argo CD bring it")
+    assert place("release.yml", "Look before anything is changed") < place("release.yml", "Have its image in the registry")
 
 
 def read_by_plays() -> set[str]:
@@ -79,7 +82,7 @@ def test_the_inventory_sets_what_the_plays_read() -> None:
     folder = ROOT / "inventories" / "airgap"
     text = "\n".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.yml"))
     # These belong to one run; a gate and a Deployment are the exception; the roles know their own image and place.
-    optional = {"version", "retry", "force_unlock", "driver", "airgap_gate", "registry_image"}
+    optional = {*OTHERS}
     optional |= {"airgap_canary_steps", "airgap_canary_analysis"}
     optional |= {"airgap_consecutive_failure_limit", "airgap_on_inconclusive"}
     optional |= {"airgap_bundle_force", "airgap_bundle_state_path"}

@@ -174,8 +174,17 @@ class _Wait:
 
 
 def look(session: Session, view: View) -> list[Live]:
-    """What the Rollouts, Deployments and so on of the Application say themselves, with what keeps their pods down."""
-    return [_live(session, resource) for resource in view.resources if status.is_workload(resource)]
+    """What the Rollouts, Deployments and so on of the Application say themselves, with what keeps their pods down.
+
+    Of those that may not be read, the Application's own word has to do.
+    """
+    lives = []
+    for resource in filter(status.is_workload, view.resources):
+        try:
+            lives.append(_live(session, resource))
+        except Forbidden:
+            continue
+    return lives
 
 
 def summary(view: View, lives: Sequence[Live], revision: str | None = None) -> dict[str, Any]:

@@ -119,7 +119,7 @@ class Pipeline:
             "commit": commit,
             "run": _report(run),
             "jobs": engine.report(jobs),
-            "bump": self._bump(),
+            "bump": self._bump(adopted),
         }
 
     # -- the tag ---------------------------------------------------------------------------------------------------
@@ -240,8 +240,12 @@ class Pipeline:
 
     # -- what it leaves --------------------------------------------------------------------------------------------
 
-    def _bump(self) -> dict[str, Any]:
-        """The commit by which the manifest names the image: {commit, message}. Raises when it does not name it."""
+    def _bump(self, adopted: bool) -> dict[str, Any]:
+        """The commit by which the manifest names the image: {commit, message}.
+
+        Of a run that was ``adopted`` the bump may have been taken back since: empty then. Raises when the manifest does
+        not name the image otherwise.
+        """
         wanted = self._wanted
         if not wanted.manifest:
             return {}
@@ -251,6 +255,8 @@ class Pipeline:
             raise AirgapError(f"There is no {where}, so that nobody knows what the pipeline has bumped")
         images = gitops.find_images(file.data.decode("utf-8", "replace"))
         if not any(_same(found.image, wanted.image) for found in images):
+            if adopted:
+                return {}
             named = ", ".join(found.image for found in images) or "none"
             raise AirgapError(
                 f"{where} does not name {wanted.image} after its pipeline, but {named}. Was another version released "

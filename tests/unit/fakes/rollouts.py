@@ -151,6 +151,8 @@ class FakeRollouts:
         self._status(**degraded, pauseConditions=None, controllerPause=None, **_pods_status(0, replicas))
 
     def _step(self, rollout: dict[str, Any], image: str) -> None:
+        if rollout["status"].get("promoteFull"):
+            self._status(currentStepIndex=len(rollout["spec"]["strategy"]["canary"]["steps"]))
         steps, status = rollout["spec"]["strategy"]["canary"]["steps"], rollout["status"]
         index = status.get("currentStepIndex", 0)
         retried = status["phase"] == "Degraded"
@@ -179,7 +181,8 @@ class FakeRollouts:
 
     def _finish(self, rollout: dict[str, Any], image: str) -> None:
         if self._weigh(rollout, image, 100):
-            self._status(phase="Healthy", message=None, stableRS=hash_of(image))
+            done: dict[str, Any] = {"phase": "Healthy", "message": None, "promoteFull": None, "pauseConditions": None}
+            self._status(**done, controllerPause=None, stableRS=hash_of(image))
 
     def _pause(self, rollout: dict[str, Any], index: int, pause: dict[str, Any]) -> None:
         status = rollout["status"]

@@ -176,6 +176,9 @@ class Driver(Protocol):
     def promote(self, index: int, expected: Expected) -> bool:
         """End the pause at step ``index``; False when it is not paused there (any more, or for the moment)."""
 
+    def promote_fully(self, expected: Expected) -> bool:
+        """Skip all steps that are left; False when the controller has not looked at the change yet."""
+
     def abort(self, expected: Expected) -> None:
         """Send the canary back; its pods go, stable stays. Nothing happens when it is so already."""
 

@@ -63,6 +63,8 @@ class Options:
     step_deadline: float = 900.0
     on_failure: str = ROLLBACK
     on_inconclusive: str = ABORT
+    promote_full: bool = False
+    """Whether to skip the steps as soon as the change is there."""
 
 
 class OwnGate(NamedTuple):
@@ -125,6 +127,7 @@ class Release:
         self._checks: dict[_Pause, list[dict[str, Any]]] = {}
         self._passed: set[_Pause] = set()
         self._promoting: set[_Pause] = set()
+        self._promoted_fully = False
         self._waiting_said: set[_Pause] = set()
         self._journal = _Journal(record)
         self._gates_before = self._journal.gates
@@ -318,6 +321,7 @@ class Release:
         self._restart_deadline()
         while True:
             self._work()
+            self._promote_fully()
             verdict = self._judge()
             if verdict is not None:
                 return verdict
@@ -328,6 +332,16 @@ class Release:
             return
         for entry in self._act(lambda: self._driver.work(self._clock.time())):
             self._tell(entry)
+
+    def _promote_fully(self) -> None:
+        state = self._driver.state()
+        on_its_way = state.phase in ("progressing", "paused") and state.canary_hash not in ("", state.stable_hash)
+        if not self._options.promote_full or self._promoted_fully or not on_its_way:
+            return
+        expected = Expected(frozenset({self._our_image()}), frozenset({state.canary_hash}))
+        if self._act(lambda: self._driver.promote_fully(expected)):
+            self._promoted_fully = True
+            self._say("promoted fully: the steps that are left are skipped")
 
     def _judge(self) -> _Verdict | None:
         verdict = self._decided()

@@ -323,6 +323,17 @@ class RolloutDriver(Followed):
                 return True
         raise AirgapError(f"{self._title} changes all the time; its pause at step {index + 1} could not be ended.")
 
+    def promote_fully(self, expected: Expected) -> bool:
+        """See `Driver`."""
+        for _attempt in range(_ATTEMPTS):
+            rollout = self._fresh()
+            view = self._demand(rollout, expected)
+            if not view.observed or view.aborted:
+                return False
+            if view.full or view.hash == view.stable or self._patch_status(rollout, {"promoteFull": True}):
+                return True
+        raise AirgapError(f"{self._title} changes all the time; it could not be promoted fully.")
+
     def abort(self, expected: Expected) -> None:
         """See `Driver`."""
         for _attempt in range(_ATTEMPTS):

@@ -250,6 +250,14 @@ def test_the_same_image_in_progress_is_taken_up() -> None:
     assert lab.statuses() == []
 
 
+def test_a_version_that_is_known_to_be_good_skips_the_steps() -> None:
+    lab = Lab(PAUSES)
+    result = lab.release(promote_full=True).run()
+    assert result["outcome"] == "promoted"
+    assert [body["status"] for body in lab.statuses() if isinstance(body, dict)] == [{"promoteFull": True}]
+    assert "promoted fully: the steps that are left are skipped" in [entry["text"] for entry in result["timeline"]]
+
+
 # -- our gate -----------------------------------------------------------------------------------------------------
 
 
