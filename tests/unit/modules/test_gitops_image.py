@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters import git
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
 from ansible_collections.lumen.airgap.plugins.module_utils.options import check_ranges
 from ansible_collections.lumen.airgap.plugins.modules import gitops_image as module
 from ansible_collections.lumen.airgap.tests.unit.fakes.clock import FakeClock
 from ansible_collections.lumen.airgap.tests.unit.fakes.git import Origin
+from ansible_collections.lumen.airgap.tests.unit.modules.conftest import Run
 
 PATH = "manifests/app/03-lumen-api.yaml"
 OLD, NEW, NEWER = (f"192.168.2.2:5000/lumen-api:v1.{minor}.0" for minor in range(3))
@@ -491,3 +493,25 @@ def test_what_makes_no_sense_is_refused(site: Site, params: dict[str, Any], why:
         site(**{"image": NEW, **params})
     assert "secret" not in str(refused.value)
     assert "token@" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("params", "why"),
+    [
+        ({}, "state is present but all of the following are missing: image"),
+        ({"state": "reverted"}, "state is reverted but any of the following are missing: commit, image"),
+        ({"state": "reverted", "commit": "a" * 40, "image": NEW}, "mutually exclusive: commit|image"),
+        ({"state": "reverted", "commit": "a" * 40, "digest": "sha256:x"}, "required by 'digest': image"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(params: dict[str, Any], why: str, run: Run) -> None:
+    assert why in run(module, repo="https://gitea.test/x.git", path=PATH, **params)["msg"]
+
+
+def test_as_ansible_calls_it(site: Site, run: Run) -> None:
+    given = {"repo": site.origin.url, "path": PATH}
+    bump = run(module, **given, image=NEW)
+    done = run(module, **given, state="reverted", image=NEW)
+    assert (done["changed"], done["undone"]) == (True, bump["commit"])
+    assert run(module, **given, state="reverted", image=NEW)["changed"] is False
+    assert set(done) - {"changed", "diff", "invocation"} == set(yaml.safe_load(module.RETURN))
