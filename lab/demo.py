@@ -5,9 +5,10 @@
 
 """The whole site on the lab, then two releases: a good version, which is promoted, and a bad one, which is rolled back.
 
-Run it by `make demo`, which brings the lab up first; `make demo DRIVER=deployment` takes a plain Deployment in place of
-a Rollout. It exits 0 only when both ended as they should. The releases have namespaces of their own: what Argo CD keeps
-in `lumen` is changed in Git alone.
+Run it by `make demo`, which brings the lab up first. The application is the one in `lumen`, which Argo CD keeps as it
+stands in Gitea; a tag there and its pipeline release it. `make demo DRIVER=deployment` takes a plain Deployment in a
+namespace of its own, which has no part in Git. It exits 0 only when both ended as they should, in the report, in Git
+and in the cluster.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ import re
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +34,9 @@ INVENTORY = "inventories/lab"
 REPORTS = ROOT / ".lab" / "reports"
 KUBECONFIG = ROOT / ".lab" / "kubeconfig"
 KUBECTL = ROOT / ".lab" / "bin" / "kubectl"
+TOKEN = ROOT / ".lab" / "gitea" / "token"
+REPOSITORY = "http://192.168.2.2:30300/api/v1/repos/lumen/lumen"
+MANIFEST = "03-airgap-zone/manifests/app/03-lumen-api.yaml"
 # Debian's client: another one in PATH may not fit Debian's engine.
 DOCKER = "/usr/bin/docker"
 
@@ -40,19 +47,20 @@ class DemoError(Exception):
 
 @dataclass(frozen=True)
 class App:
-    """The application as the demo's own. ``name`` is that of its namespace and of its repository on node-1."""
+    """What is released. ``variables`` is the file that makes the inventory's application this one; empty: as it is."""
 
     driver: str
-    name: str
+    namespace: str
     variables: str
 
     @property
-    def workload(self) -> str:
-        return f"{self.driver}s"
+    def in_git(self) -> bool:
+        """Whether its manifest is in Gitea, and Argo CD brings what stands there."""
+        return not self.variables
 
 
 APPS = {
-    "rollout": App("rollout", "lumen-demo", "lab/playbooks/vars/demo.yml"),
+    "rollout": App("rollout", "lumen", ""),
     "deployment": App("deployment", "lumen-demo-deployment", "lab/playbooks/vars/demo-deployment.yml"),
 }
 
@@ -70,9 +78,9 @@ class Release:
         return self.outcome == "promoted"
 
 
-def next_versions(tags: list[str]) -> tuple[str, str]:
+def next_versions(taken: Iterable[str]) -> tuple[str, str]:
     """The two minor versions after the newest of v1: v1.1.0 and v1.2.0 on a new lab."""
-    minors = [int(found[1]) for tag in tags if (found := re.fullmatch(r"v1\.(\d+)\.\d+", tag))]
+    minors = [int(found[1]) for version in taken if (found := re.fullmatch(r"v1\.(\d+)\.\d+", version))]
     newest = max(minors, default=0)
     return f"v1.{newest + 1}.0", f"v1.{newest + 2}.0"
 
@@ -95,30 +103,38 @@ def demo(app: App) -> None:
     if not KUBECONFIG.exists():
         raise DemoError("the lab is not up: run `make lab` first")
     must_play("site.yml")
-    must_play("lab/playbooks/app.yml", app)
+    if not app.in_git:
+        must_play("lab/playbooks/app.yml", app)
     finish_interrupted(app)
-    good, bad = next_versions(tags(app))
+    good, bad = next_versions(taken(app))
     releases = [Release(good, "0", "promoted"), Release(bad, "0.5", "rolled_back")]
-    reports = [deliver(app, release) for release in releases]
+    reports = []
+    for release in releases:
+        reports.append(deliver(app, release))
+        if app.in_git:
+            # Of a release that was rolled back, the version before.
+            check_version(app, good)
     for release, (path, report) in zip(releases, reports, strict=True):
         heading(f"{release.version}, error rate {release.error_rate}: {report['outcome']}")
         print("\n".join(timeline(report)))
         print(f"report: {path.relative_to(ROOT)}")
-    shown = {"namespace": app.name, "workload": app.workload, "variables": app.variables, "driver": app.driver}
-    print(CLOSING.format(next=next_versions([bad])[0], good=good, **shown))
+        print(f"page:   {page_of(path).relative_to(ROOT)}")
+    print(closing(app, good, bad))
 
 
 def finish_interrupted(app: App) -> None:
     """Take up a release that was killed: until it has ended, no other version may begin."""
-    argv = [str(KUBECTL), f"--kubeconfig={KUBECONFIG}", f"--namespace={app.name}"]
-    argv += ["get", "configmap", "lumen-api-release", "--ignore-not-found", "--output=jsonpath={.data.journal}"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
-    if done.returncode != 0:
-        raise DemoError(f"the cluster does not answer: {done.stderr.strip()}; `make lab` repairs the lab")
-    version = unfinished(done.stdout)
+    version = unfinished(journal(app))
     if version:
         heading(f"{version} was interrupted: taken up again")
         play("playbooks/release.yml", app, version=version)
+
+
+def journal(app: App) -> str:
+    """What the cluster remembers of the application's releases, as JSON; empty when there was none."""
+    return kubectl(
+        app, "get", "configmap", "lumen-api-release", "--ignore-not-found", "--output=jsonpath={.data.journal}"
+    )
 
 
 def unfinished(journal: str) -> str:
@@ -127,13 +143,50 @@ def unfinished(journal: str) -> str:
     return "" if current.get("outcome") else str(current.get("version", ""))
 
 
+def taken(app: App) -> set[str]:
+    """The versions that cannot be released anew: they have a tag, a report, or a place in the journal."""
+    return set(tags(app)) | reported() | recorded(journal(app))
+
+
+def recorded(journal: str) -> set[str]:
+    """The versions of the releases in the journal."""
+    content = json.loads(journal or "{}")
+    releases = [content.get("current"), *(content.get("previous") or [])]
+    return {str(release["version"]) for release in releases if release}
+
+
+def reported() -> set[str]:
+    """The versions that have a report, which is named after application, version and number of the release."""
+    found = (re.search(r"-(v\d+\.\d+\.\d+)-\d+", path.stem) for path in REPORTS.glob("*.json"))
+    return {match[1] for match in found if match}
+
+
+def tags(app: App) -> list[str]:
+    """The versions in the application's repository: Gitea's, or that on node-1 of what is not in Git."""
+    if app.in_git:
+        return gitea_tags()
+    argv = [DOCKER, "exec", "node-1", "git", f"--git-dir=/srv/git/{app.namespace}.git", "tag", "--list"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    if done.returncode != 0:
+        raise DemoError(f"node-1 does not answer: {done.stderr.strip()}; `make lab` repairs the lab")
+    return done.stdout.split()
+
+
+def gitea_tags() -> list[str]:
+    names: list[str] = []
+    for page in range(1, 100):
+        found = json.loads(gitea(f"tags?limit=50&page={page}"))
+        if not found:
+            break
+        names += [tag["name"] for tag in found]
+    return names
+
+
 def deliver(app: App, release: Release) -> tuple[Path, dict[str, Any]]:
     """Commit a version, release it, and check that it ended as it should; returns its report."""
     heading(f"{release.version}: error rate {release.error_rate}, has to be {release.outcome.replace('_', ' ')}")
     must_play("lab/playbooks/demo-version.yml", app, version=release.version, error_rate=release.error_rate)
-    begin = time.monotonic()
     code = play("playbooks/release.yml", app, version=release.version)
-    print(f"release.yml: exit code {code} after {time.monotonic() - begin:.0f} s")
     path, report = report_of(release.version)
     if report["outcome"] != release.outcome or (code == 0) != release.succeeds:
         raise DemoError(
@@ -142,7 +195,33 @@ def deliver(app: App, release: Release) -> tuple[Path, dict[str, Any]]:
         )
     if report["driver"] != app.driver:
         raise DemoError(f"{path} says that {report['driver']} moved the pods, not {app.driver}")
+    if not page_of(path).exists():
+        raise DemoError(f"{path} has no page beside it")
     return path, report
+
+
+def check_version(app: App, version: str) -> None:
+    """That Git and the cluster are on one version, and nothing of another is in progress."""
+    named = set(re.findall(r"image: *[\"']?\S+/lumen-api:([^\s@\"']+)", gitea(f"raw/{MANIFEST}?ref=main")))
+    if named != {version}:
+        raise DemoError(f"{MANIFEST} in Git names {', '.join(sorted(named)) or 'no image'}, not {version}")
+    fault = fault_of(json.loads(kubectl(app, "get", "rollout", "lumen-api", "--output=json")), version)
+    if fault:
+        raise DemoError(f"Rollout {app.namespace}/lumen-api {fault}")
+    print(f"Git names {version}, and the Rollout is Healthy on it")
+
+
+def fault_of(rollout: dict[str, Any], version: str) -> str:
+    """Why a Rollout is not Healthy on a version; empty when it is."""
+    status = rollout.get("status", {})
+    image = rollout["spec"]["template"]["spec"]["containers"][0]["image"]
+    if image.partition("@")[0].rpartition(":")[2] != version:
+        return f"asks for {image}, not {version}"
+    if status.get("phase") != "Healthy":
+        return f"is {status.get('phase') or 'without a phase'}: {status.get('message') or 'no message'}"
+    if status.get("stableRS") != status.get("currentPodHash"):
+        return f"is on {status.get('stableRS')}, and {status.get('currentPodHash')} is what it asks for"
+    return ""
 
 
 def report_of(version: str) -> tuple[Path, dict[str, Any]]:
@@ -154,18 +233,35 @@ def report_of(version: str) -> tuple[Path, dict[str, Any]]:
     return paths[-1], report
 
 
+def page_of(report: Path) -> Path:
+    """The same for a browser."""
+    return report.with_suffix(".html")
+
+
 def timeline(report: dict[str, Any]) -> list[str]:
     """One line for each thing that happened."""
     return [f"  {entry['at']}  {entry['text']}" for entry in report["timeline"]]
 
 
-def tags(app: App) -> list[str]:
-    """The versions in the application's repository on node-1."""
-    argv = [DOCKER, "exec", "node-1", "git", f"--git-dir=/srv/git/{app.name}.git", "tag", "--list"]
+def kubectl(app: App, *words: str) -> str:
+    """What kubectl prints, in the application's namespace."""
+    argv = [str(KUBECTL), f"--kubeconfig={KUBECONFIG}", f"--namespace={app.namespace}", *words]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     if done.returncode != 0:
-        raise DemoError(f"node-1 does not answer: {done.stderr.strip()}; `make lab` repairs the lab")
-    return done.stdout.split()
+        raise DemoError(f"the cluster does not answer: {done.stderr.strip()}; `make lab` repairs the lab")
+    return done.stdout
+
+
+def gitea(path: str) -> str:
+    """What Gitea's API says of the application's repository."""
+    headers = {"Authorization": f"token {TOKEN.read_text(encoding='utf-8').strip()}"}
+    # The lab is on this machine: a proxy of its user's has no part in it.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(urllib.request.Request(f"{REPOSITORY}/{path}", headers=headers), timeout=30) as answer:
+            return str(answer.read().decode())
+    except (urllib.error.URLError, TimeoutError) as error:
+        raise DemoError(f"Gitea does not answer: {error}; `make lab` repairs the lab") from error
 
 
 def must_play(playbook: str, app: App | None = None, **variables: str) -> None:
@@ -177,31 +273,48 @@ def must_play(playbook: str, app: App | None = None, **variables: str) -> None:
 def play(playbook: str, app: App | None = None, **variables: str) -> int:
     """Run a playbook (for the demo's own application), its output to the terminal; returns its exit code."""
     argv = [str(ANSIBLE_PLAYBOOK), "-i", INVENTORY, playbook]
-    if app:
+    if app and app.variables:
         argv += ["-e", f"@{app.variables}"]
     for name, value in variables.items():
         argv += ["-e", f"{name}={value}"]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "PYTHONUNBUFFERED": "1"}
     print(f"$ ansible-playbook {' '.join(argv[1:])}", flush=True)
-    return subprocess.run(argv, cwd=ROOT, env=environment, check=False).returncode
+    begin = time.monotonic()
+    code = subprocess.run(argv, cwd=ROOT, env=environment, check=False).returncode
+    print(f"{playbook}: exit code {code} after {time.monotonic() - begin:.0f} s", flush=True)
+    return code
 
 
 def heading(text: str) -> None:
     print(f"\n=== {text}", flush=True)
 
 
+def closing(app: App, good: str, bad: str) -> str:
+    following = next_versions([bad])[0]
+    variables = f" -e @{app.variables}" if app.variables else ""
+    lines = CLOSING.format(
+        namespace=app.namespace, driver=app.driver, next=following, good=good, play=f"{PLAY}{variables}"
+    )
+    return lines + (CLOSING_IN_GIT.format(good=good) if app.in_git else "")
+
+
+PLAY = f".venv/bin/ansible-playbook -i {INVENTORY}"
 CLOSING = """
 The lab stays up. What to try next:
   make lab-status                                   nodes, pods and addresses
-  .lab/bin/kubectl -n {namespace} get {workload},pods
+  .lab/bin/kubectl --kubeconfig .lab/kubeconfig -n {namespace} get {driver}s,pods
                                                     the application
   make demo DRIVER={driver}                         two more versions, from {next} on
 A release of your own, here one that fails every tenth request:
-  play=".venv/bin/ansible-playbook -i inventories/lab -e @{variables}"
+  play="{play}"
   $play lab/playbooks/demo-version.yml -e version={next} -e error_rate=0.1
   $play playbooks/release.yml -e version={next}
 A version that is released already is not released again:
   $play playbooks/release.yml -e version={good}"""
+CLOSING_IN_GIT = """
+What holds up a release, or held up the last one:
+  $play playbooks/doctor.yml
+Gitea: http://192.168.2.2:30300/lumen/lumen, its admin's password is in the Secret gitea/gitea-admin"""
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

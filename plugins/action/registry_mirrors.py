@@ -115,16 +115,22 @@ def settings_of(args: dict[str, Any]) -> Settings:
 
 
 class ModuleNode:
-    """The node of the task, reached by modules of Ansible: its connection, its become, its interpreter."""
+    """The node of the task, reached by modules of Ansible: its connection, its become, its interpreter.
+
+    Each module costs up to a second of the node, so that what was asked once is remembered until it is written.
+    """
 
     def __init__(self, action: ActionModule, task_vars: dict[str, Any]) -> None:
         self._action = action
         self._vars = task_vars
+        self._modes: dict[str, int | None] = {}
 
     def mode(self, path: str) -> int | None:
         """Permissions of what is at the path; None when nothing is."""
-        found = self._module("stat", path=path, follow=True, get_checksum=False, get_mime=False)["stat"]
-        return int(found["mode"], 8) if found["exists"] else None
+        if path not in self._modes:
+            found = self._module("stat", path=path, follow=True, get_checksum=False, get_mime=False)["stat"]
+            self._modes[path] = int(found["mode"], 8) if found["exists"] else None
+        return self._modes[path]
 
     def read(self, path: str) -> str:
         """The text of a file that is there."""
@@ -143,9 +149,11 @@ class ModuleNode:
         """The directory with its parents, unless it is there."""
         if self.mode(path) is None:
             self._module("file", path=path, state="directory", mode=f"{mode:04o}")
+            self._modes.clear()
 
     def write(self, path: str, text: str, mode: int) -> None:
         """The whole file at once, by the action copy; what is in it is in no log."""
+        self._modes.clear()
         task = self._action._task.copy()
         task.args = {"content": text, "dest": path, "mode": f"{mode:04o}", "follow": True}
         task.no_log, task.diff, task.check_mode = True, False, False
@@ -167,14 +175,16 @@ class ModuleNode:
 
     def remove(self, path: str) -> None:
         """A file, or a directory that is empty."""
+        self._modes.clear()
         self._module("file", path=path, state="absent")
 
     def unit(self, names: tuple[str, ...]) -> str | None:
         """The first of the units of systemd that is installed."""
-        for name in names:
-            if any(self.mode(f"{directory}/{name}.service") is not None for directory in _UNIT_PATHS):
-                return name
-        return None
+        files = {f"{name}.service": name for name in names}
+        # A directory that is not there is skipped.
+        found = self._module("find", paths=list(_UNIT_PATHS), patterns=list(files), file_type="any")["files"]
+        there = {posixpath.basename(entry["path"]) for entry in found}
+        return next((name for file, name in files.items() if file in there), None)
 
     def restart(self, unit: str) -> None:
         """Restart a unit, and fail with its reason when it does not start."""

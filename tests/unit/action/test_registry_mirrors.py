@@ -81,8 +81,24 @@ def test_files_are_read_by_modules() -> None:
 
 
 def test_the_unit_that_is_installed() -> None:
-    assert node(stat={"stat": {"exists": True, "mode": "0644"}})[0].unit(("k3s", "k3s-agent")) == "k3s"
-    assert node(stat={"stat": {"exists": False}})[0].unit(("k3s",)) is None
+    both = [{"path": "/lib/systemd/system/k3s-agent.service"}, {"path": "/etc/systemd/system/k3s.service"}]
+    reached, fake = node(find={"files": both})
+    assert reached.unit(("k3s", "k3s-agent")) == "k3s"
+    assert len(fake.calls) == 1
+    assert node(find={"files": both[:1]})[0].unit(("k3s", "k3s-agent")) == "k3s-agent"
+    assert node(find={"files": []})[0].unit(("k3s",)) is None
+
+
+def test_what_is_known_is_not_asked_again_until_it_is_written() -> None:
+    reached, fake = node(stat={"stat": {"exists": False}}, file={})
+    for _ in range(2):
+        assert reached.mode("/d") is None
+    assert [name for name, _args in fake.calls] == ["ansible.builtin.stat"]
+    reached.make_directory("/d", 0o755)
+    reached.mode("/d")
+    reached.remove("/d")
+    reached.mode("/d")
+    assert [name.rpartition(".")[2] for name, _args in fake.calls] == ["stat", "file", "stat", "file", "stat"]
 
 
 def test_what_failed_on_the_node_is_named() -> None:
