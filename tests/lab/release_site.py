@@ -23,7 +23,7 @@ from urllib.parse import urljoin
 
 import yaml
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.errors import KubeError
-from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds import LEASE, POD, ROLLOUT
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds import CONFIG_MAP, LEASE, POD, ROLLOUT
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import Session
 from ansible_collections.lumen.airgap.plugins.module_utils.services.canary.seen import is_ready
 
@@ -274,6 +274,10 @@ class ReleaseSite(Plays):
         """Of the Lease; None when there is no Lease, and empty when it is free."""
         lease = self.session.find(LEASE, f"{APP}-release", cluster.namespace)
         return None if lease is None else str(lease["spec"].get("holderIdentity") or "")
+
+    def journal(self, cluster: Cluster) -> dict[str, Any] | None:
+        """The ConfigMap of the releases; None when nobody has made one."""
+        return self.session.find(CONFIG_MAP, f"{APP}-release", cluster.namespace)
 
     def unsettled(self, cluster: Cluster, image: str) -> str:
         """What is missing to this image alone being there, in Git, in the cluster and behind the Service."""
