@@ -205,6 +205,56 @@ def test_a_push_whose_answer_was_lost_has_arrived(site: Site, monkeypatch: pytes
     assert done["commit"] == site.origin.git("rev-parse", "main^", at=site.origin.path)
 
 
+# -- a server that is away -------------------------------------------------------------------------------------------
+
+
+def away(monkeypatch: pytest.MonkeyPatch, site: Site, until: float, error: type[git.GitError] = git.RemoteAway) -> None:
+    """Nothing can be fetched until so many seconds after the start."""
+    fetch = git.Repository.fetch
+
+    def late(self: git.Repository, branch: str, history: bool = False) -> str:
+        if site.clock.monotonic() < until:
+            raise error("the server does not answer")
+        return fetch(self, branch, history)
+
+    monkeypatch.setattr(git.Repository, "fetch", late)
+
+
+def test_a_server_that_is_away_is_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    away(monkeypatch, site, until=90)
+    bump = site(image=NEW, wait=120.0, attempts=1)
+    assert bump["changed"]
+    assert bump["attempts"] > 5
+    assert 90 <= site.clock.monotonic() < 100
+    away(monkeypatch, site, until=site.clock.monotonic() + 90)
+    assert site.revert(bump["commit"], wait=120.0)["changed"]
+    assert site.origin.text(PATH) == MANIFEST
+
+
+def test_it_is_not_waited_for_longer_than_was_said(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    away(monkeypatch, site, until=1000)
+    with pytest.raises(git.RemoteAway, match=r"does not answer \(tried \d+ times within 60 s\)"):
+        site(image=NEW, wait=60.0)
+    assert 60 <= site.clock.monotonic() <= 65
+
+
+def test_without_a_time_to_wait_it_is_tried_as_often_as_was_said(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    away(monkeypatch, site, until=1000)
+    with pytest.raises(git.RemoteAway, match=r"\(tried 3 times\)"):
+        site(image=NEW, attempts=3)
+    assert site.clock.monotonic() == 3
+
+
+@pytest.mark.parametrize("error", [git.AccessDenied, git.BranchProtected, git.BranchMissing, git.CertificateRefused])
+def test_what_the_server_refuses_is_not_waited_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch, error: type[git.GitError]
+) -> None:
+    away(monkeypatch, site, until=1000, error=error)
+    with pytest.raises(error):
+        site(image=NEW, wait=60.0)
+    assert site.clock.monotonic() == 0
+
+
 # -- reverting ---------------------------------------------------------------------------------------------------------
 
 
