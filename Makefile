@@ -146,8 +146,9 @@ test-lifecycle: tools
 test-lab: tools
 	$(BIN)/pytest tests/lab --ignore=$(LIFECYCLE)
 
+# What has to do with the platform of the lab itself, one after the other; the rest goes on beside it.
 molecule: tools ## the scenarios, on a lab that is up
-	$(BIN)/molecule test --all
+	@mk/molecule act_runner argo network_policies release
 
 # What moves the pods: rollout, or deployment for an app without a controller.
 DRIVER ?= rollout
