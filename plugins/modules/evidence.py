@@ -34,7 +34,8 @@ attributes:
     details:
       - The same document is not written twice. A release that has not ended gets the present time as its end, which
         makes another document each time.
-      - With O(chain), a release has one document whatever is said of it later; that one is returned.
+      - With O(chain), a release has one document whatever is said of it later, and that one is returned, unless its
+        outcome is another one by then.
 options:
   directory:
     description: Where the file goes. Made when it does not exist.

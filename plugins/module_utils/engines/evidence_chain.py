@@ -45,6 +45,7 @@ class Entry(NamedTuple):
     sha256: str
     release: str
     host: str
+    outcome: str = ""
 
 
 class Ledger(NamedTuple):
@@ -59,7 +60,7 @@ class Ledger(NamedTuple):
         return self.entries[0] if self.entries else None
 
     def of(self, release: str) -> Entry | None:
-        """What it knows of a release's document."""
+        """What it knows of a release's document, the last one where it has several."""
         return next((entry for entry in self.entries if entry.release == release), None)
 
     def link(self) -> dict[str, Any]:
@@ -110,7 +111,7 @@ def _entry(each: Mapping[str, Any]) -> Entry:
     number = each["number"]
     if not isinstance(number, int) or number < 1:
         raise ValueError(f"{number!r} is no number of a document")
-    return Entry(number, *(_text(each[name]) for name in ("name", "sha256", "release", "host")))
+    return Entry(number, *(_text(each[name]) for name in ("name", "sha256", "release", "host", "outcome")))
 
 
 def _text(value: Any) -> str:

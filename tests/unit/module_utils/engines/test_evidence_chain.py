@@ -254,6 +254,7 @@ def test_a_ledger_is_written_and_read() -> None:
         lambda data: data.update(ledger='{"id": 1, "entries": []}', head="{}"),
         lambda data: data.update(ledger=data["ledger"].replace('"number":5', '"number":3')),
         lambda data: data.update(ledger=data["ledger"].replace('"number":5', '"number":"5"')),
+        lambda data: data.update(ledger=data["ledger"].replace('"outcome":""', '"outcome":1')),
         lambda data: data.update(head="{}"),
     ],
 )
