@@ -117,7 +117,7 @@ class _Writer:
             entry = ledger.of(self._release) if ledger else None
             if entry is not None:
                 recorded = self._recorded(entry, dry_run)
-                if entry.outcome == self._outcome:
+                if entry.outcome in ("", self._outcome):
                     return recorded
             if dry_run:
                 link = (ledger or Ledger("")).link()
