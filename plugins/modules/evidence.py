@@ -332,7 +332,13 @@ def main() -> None:
     def connect() -> Session:
         return Session.connect(module.params["kubeconfig"], module.params["context"])
 
-    run_module(module, lambda: evidence(module.params, time.time(), module.check_mode, connect))
+    def call() -> dict[str, Any]:
+        result = evidence(module.params, time.time(), module.check_mode, connect)
+        for said in result.pop("warnings", ()):
+            module.warn(said)
+        return result
+
+    run_module(module, call)
 
 
 if __name__ == "__main__":
