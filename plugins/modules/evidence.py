@@ -34,7 +34,8 @@ attributes:
     details:
       - The same document is not written twice. A release that has not ended gets the present time as its end, which
         makes another document each time.
-      - With O(chain), a release has one document whatever is said of it later; that one is returned.
+      - With O(chain), a release has one document whatever is said of it later, and that one is returned, unless its
+        outcome is another one by then.
 options:
   directory:
     description: Where the file goes. Made when it does not exist.
@@ -336,7 +337,13 @@ def main() -> None:
     def connect() -> Session:
         return Session.connect(module.params["kubeconfig"], module.params["context"])
 
-    run_module(module, lambda: evidence(module.params, time.time(), module.check_mode, connect))
+    def call() -> dict[str, Any]:
+        result = evidence(module.params, time.time(), module.check_mode, connect)
+        for said in result.pop("warnings", ()):
+            module.warn(said)
+        return result
+
+    run_module(module, call)
 
 
 if __name__ == "__main__":

@@ -95,6 +95,7 @@ head:
     sha256: 4bd1f2c9a0b7e6b2f0f5a8a5c8d1e9f3a7b6c5d4e3f2a1b0c9d8e7f6a5b4c3d2
     release: lumen-api-v1.1.0-4
     host: control-1
+    outcome: promoted
 findings:
   description: What does not fit.
   returned: success

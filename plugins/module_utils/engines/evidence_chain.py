@@ -38,13 +38,15 @@ class LedgerError(ValueError):
 
 
 class Entry(NamedTuple):
-    """What the ledger knows of one document. ``host``: the control host that it was written on."""
+    """What the ledger knows of one document. ``host``: the control host that it was written on. ``outcome`` is empty
+    where the ledger does not say it."""
 
     number: int
     name: str
     sha256: str
     release: str
     host: str
+    outcome: str = ""
 
 
 class Ledger(NamedTuple):
@@ -59,7 +61,7 @@ class Ledger(NamedTuple):
         return self.entries[0] if self.entries else None
 
     def of(self, release: str) -> Entry | None:
-        """What it knows of a release's document."""
+        """What it knows of a release's document, the last one where it has several."""
         return next((entry for entry in self.entries if entry.release == release), None)
 
     def link(self) -> dict[str, Any]:
@@ -95,13 +97,14 @@ def read_ledger(data: Mapping[str, str] | None) -> Ledger:
         found = json.loads(text)
         entries = tuple(_entry(each) for each in found["entries"])
         ledger = Ledger(_text(found["id"]), entries)
-        head = json.loads((data or {}).get("head") or "{}")
+        said = json.loads((data or {}).get("head") or "{}")
+        head = _entry(said) if said else None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise LedgerError(f"its ledger cannot be read ({type(error).__name__}: {error})") from error
     numbers = [entry.number for entry in entries]
     if not ledger.id or (numbers and numbers != list(range(numbers[0], numbers[0] - len(numbers), -1))):
         raise LedgerError("its ledger has gaps, or no identity")
-    if head != (entries[0]._asdict() if entries else {}):
+    if head != ledger.head:
         raise LedgerError("its head is another one than its ledger says")
     return ledger
 
@@ -110,7 +113,8 @@ def _entry(each: Mapping[str, Any]) -> Entry:
     number = each["number"]
     if not isinstance(number, int) or number < 1:
         raise ValueError(f"{number!r} is no number of a document")
-    return Entry(number, *(_text(each[name]) for name in ("name", "sha256", "release", "host")))
+    name, sha256, release, host = (_text(each[key]) for key in ("name", "sha256", "release", "host"))
+    return Entry(number, name, sha256, release, host, _text(each.get("outcome", "")))
 
 
 def _text(value: Any) -> str:

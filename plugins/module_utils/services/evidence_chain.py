@@ -12,7 +12,8 @@ that is killed between any two of them is taken up by the next one of the same r
 3. the file gets its name.
 
 So no file ever has its name without being in the chain. What a kill before 2 leaves is adopted when its link still
-fits, and otherwise written anew; what a kill before 3 leaves gets its name from the ledger.
+fits and the release has not ended otherwise since, and is written anew if not; what a kill before 3 leaves gets its
+name from the ledger.
 """
 
 from __future__ import annotations
@@ -90,8 +91,9 @@ class Written:
 def append(store: Store, directory: str, evidence: Mapping[str, Any], host: str, dry_run: bool = False) -> Written:
     """Put the document of a release at the end of the chain, once.
 
-    A release that the ledger has already is left as it is: what stands in its file then is returned, whatever
-    ``evidence`` says. Raises AirgapError when the ledger cannot be read, or the directory not be written.
+    A release that the ledger has already with this outcome is left as it is: what stands in its file is returned,
+    whatever else ``evidence`` says. With another outcome, as of a release that was taken up after its failure was
+    written, it gets a document more. Raises AirgapError when the ledger cannot be read, or the directory not written.
     """
     return _Writer(store, os.path.abspath(directory), evidence, host).run(dry_run)
 
@@ -104,6 +106,7 @@ class _Writer:
         self._directory = directory
         self._evidence = evidence
         self._release = checked_id(evidence)
+        self._outcome = str(evidence.get("outcome") or "")
         self._host = host
         self._pending = os.path.join(directory, f".{self._release}.json.pending")
 
@@ -113,7 +116,9 @@ class _Writer:
             ledger = self._ledger()
             entry = ledger.of(self._release) if ledger else None
             if entry is not None:
-                return self._recorded(entry, dry_run)
+                recorded = self._recorded(entry, dry_run)
+                if entry.outcome in ("", self._outcome):
+                    return recorded
             if dry_run:
                 link = (ledger or Ledger("")).link()
                 return Written({**self._evidence, "chain": link}, self._free(), changed=True)
@@ -140,7 +145,7 @@ class _Writer:
     def _prepared(self, ledger: Ledger | None) -> File:
         """The document with its link, on the disk: the one that a killed run has left, or a new one."""
         left = self._left()
-        if left is not None and left.content is not None and fits(left.chain, ledger):
+        if left is not None and _outcome(left) == self._outcome and fits(left.chain, ledger):
             return left
         link = ledger.link() if ledger else Ledger(uuid.uuid4().hex).link()
         content = as_bytes({**self._evidence, "chain": link})
@@ -168,7 +173,8 @@ class _Writer:
         return _file(self._pending)
 
     def _entry(self, file: File) -> Entry:
-        return Entry(file.number, os.path.basename(self._free()), file.sha256, self._release, self._host)
+        name = os.path.basename(self._free())
+        return Entry(file.number, name, file.sha256, self._release, self._host, _outcome(file))
 
     def _free(self) -> str:
         for path in names(self._directory, self._release):
@@ -202,7 +208,7 @@ class _Writer:
         Node().remove(self._pending)
 
     def _lacking(self, entry: Entry, path: str) -> Written:
-        """It is not written a second time: the chain has one document for each release."""
+        """It is not written a second time."""
         if path:
             said = f"{path} is not as it was written: its SHA-256 has to be {entry.sha256}"
         elif entry.host != self._host:
@@ -265,6 +271,10 @@ def _file(path: str) -> File | None:
             return read_file(os.path.basename(path), file.read())
     except (FileNotFoundError, IsADirectoryError):
         return None
+
+
+def _outcome(file: File) -> str:
+    return str((file.content or {}).get("outcome") or "")
 
 
 def _sync(path: str) -> None:

@@ -240,6 +240,11 @@ def test_a_ledger_is_written_and_read() -> None:
     assert read_ledger(ledger.as_data()) == ledger
     assert json.loads(ledger.as_data()["head"])["name"] == "api-6.json"
     assert read_ledger(Ledger("a").as_data()) == Ledger("a")
+    without = {
+        key: text.replace(', "outcome": ""', "").replace(',"outcome":""', "") for key, text in ledger.as_data().items()
+    }
+    assert "outcome" not in without["ledger"]
+    assert read_ledger(without) == ledger
     assert ledger.of("api-5") == ledger.entries[1]
     assert ledger.of("api-1") is None
 
@@ -254,6 +259,7 @@ def test_a_ledger_is_written_and_read() -> None:
         lambda data: data.update(ledger='{"id": 1, "entries": []}', head="{}"),
         lambda data: data.update(ledger=data["ledger"].replace('"number":5', '"number":3')),
         lambda data: data.update(ledger=data["ledger"].replace('"number":5', '"number":"5"')),
+        lambda data: data.update(ledger=data["ledger"].replace('"outcome":""', '"outcome":1')),
         lambda data: data.update(head="{}"),
     ],
 )

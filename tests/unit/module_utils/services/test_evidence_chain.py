@@ -91,6 +91,7 @@ def test_each_names_the_one_before(site: Site) -> None:
         "sha256": digest(Path(second.path).read_bytes()),
         "release": "api-v2-2",
         "host": HOST,
+        "outcome": "",
     }
     assert os.stat(second.path).st_mode & 0o777 == 0o644
     assert site.files() == ["api-v1-1.json", "api-v2-2.json"]
@@ -108,6 +109,32 @@ def test_a_release_has_one_document(site: Site) -> None:
     again = site.append(1, reason="b")
     assert (again.changed, again.path, again.document) == (False, first.path, first.document)
     assert site.head()["number"] == 2
+
+
+def test_a_release_that_ends_otherwise_after_all_has_one_more(site: Site) -> None:
+    """Its failure was written, its run killed before the record had it; the next run took it up and promoted it."""
+    failed = site.append(1, outcome="failed")
+    promoted = site.append(1, outcome="promoted")
+    assert (failed.document["outcome"], promoted.document["outcome"]) == ("failed", "promoted")
+    assert promoted.document["chain"]["previous_name"] == "api-v1-1.json"
+    assert site.files() == ["api-v1-1.json", "api-v1-2.json"]
+    assert not site.append(1, outcome="promoted").changed
+    assert site.found()[0].findings == []
+
+
+@pytest.mark.parametrize("name", ["write", "link"])
+def test_what_a_killed_run_said_does_not_outlive_the_truth(
+    name: str, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revive = killed(monkeypatch, service.Store if name == "write" else service.os, name)
+    with pytest.raises(Killed):
+        site.append(1, outcome="failed")
+    revive()
+    made = site.append(1, outcome="promoted")
+    assert made.document["outcome"] == "promoted"
+    assert made.document["chain"]["number"] == (1 if name == "write" else 2)
+    assert site.found()[0].findings == []
+    assert site.head()["outcome"] == "promoted"
 
 
 @pytest.mark.parametrize("number", [1, 2])
