@@ -61,7 +61,9 @@ def test_the_journal_names_the_phase_before_it_begins() -> None:
     noted, built = place("image.yml", "Write down that the image is next"), place("image.yml", "By the pipeline")
     assert noted < built < place("image.yml", "Write down that the image is there")
     assert place("bump.yml", "Have the manifest name the image") < place("bump.yml", "Have Argo CD bring it")
-    assert place("release.yml", "Look before anything is changed") < place("release.yml", "Have its image in the registry")
+    assert place("release.yml", "Look before anything is changed") < place(
+        "release.yml", "Have its image in the registry"
+    )
 
 
 def read_by_plays() -> set[str]:
