@@ -18,8 +18,12 @@ description:
     lines to read.
   - The file is named after the release. A name is never used twice; when it is taken, the next free number is.
   - A page of HTML beside it shows the same with charts of the measurements and of the pods. It needs no other file.
+  - With O(chain), each document names the one before by its hash, and the cluster keeps number and hash of the newest,
+    so that M(lumen.airgap.evidence_info) can tell when one is missing or was edited.
 extends_documentation_fragment:
   - lumen.airgap.attributes
+  - lumen.airgap.attributes.cluster
+  - lumen.airgap.kube
 attributes:
   check_mode:
     support: full
@@ -30,6 +34,7 @@ attributes:
     details:
       - The same document is not written twice. A release that has not ended gets the present time as its end, which
         makes another document each time.
+      - With O(chain), a release has one document whatever is said of it later; that one is returned.
 options:
   directory:
     description: Where the file goes. Made when it does not exist.
@@ -66,7 +71,35 @@ options:
     type: bool
     default: true
     version_added: 0.4.0
+  who:
+    description: Who releases.
+    type: dict
+    default: {}
+    version_added: 0.5.0
+    suboptions:
+      user:
+        description: The user. Without it, the one that this module runs as.
+        type: str
+      host:
+        description: The control host. Without it, the name of the one that this module runs on.
+        type: str
+  scan:
+    description: What a scan of the image has found, as RV(lumen.airgap.trivy_scan#module:counts).
+    type: dict
+    default: {}
+    version_added: 0.5.0
+  chain:
+    description:
+      - Whether to put the document into the chain of the app's evidence, whose end is kept in the ConfigMap
+        C(<app>-evidence) in the namespace of the app.
+      - Without it no cluster is asked.
+    type: bool
+    default: false
+    version_added: 0.5.0
+requirements:
+  - kubernetes (Python library, for O(chain))
 seealso:
+  - module: lumen.airgap.evidence_info
   - module: lumen.airgap.release_record
   - module: lumen.airgap.canary
 """
@@ -79,6 +112,8 @@ EXAMPLES = r"""
     result: "{{ canary }}"
     image: 192.168.2.2:5000/lumen-api:v1.1.0
     commit: 4be01c9
+    scan: "{{ scan.counts }}"
+    chain: true
   register: evidence
 
 - name: Print the timeline
@@ -88,7 +123,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 path:
-  description: The file.
+  description: The file. Empty where the chain has a document of this release and it is not here.
   returned: success
   type: str
   sample: /var/lib/airgap/reports/lumen-api-v1.1.0-1.json
@@ -161,14 +196,25 @@ evidence:
       description: The commit that it was built from.
       type: str
       sample: 4be01c9
+    who:
+      description: Who released, and where.
+      type: dict
+      sample: {user: deploy, host: control-1}
+    scan:
+      description: How many findings of each severity a scan of the image had.
+      type: dict
+      sample: {CRITICAL: 0, HIGH: 1}
     steps:
-      description: The steps of the canary, as M(lumen.airgap.canary) returned them.
+      description:
+        - The steps of the canary, as M(lumen.airgap.canary) returned them.
+        - C(weight) is what was set, C(actual_weight) the share of the pods that it has led to, in percent.
       type: list
       elements: dict
       sample:
         - index: 0
           kind: setWeight
           weight: 20
+          actual_weight: 25
           started_at: '2026-01-01T10:01:10Z'
           finished_at: '2026-01-01T10:01:14Z'
           result: done
@@ -206,19 +252,34 @@ evidence:
       description: What was verified at the end, as M(lumen.airgap.canary) returned it.
       type: dict
       sample: {}
+    chain:
+      description:
+        - Identity of the chain, number of this document in it, hash and name of the file before. Empty without
+          O(chain).
+        - The hash is the SHA-256 of the bytes of the file.
+      type: dict
+      sample:
+        id: 0d4f6b9e1c7a4f0f9b1f2a3c4d5e6f70
+        number: 4
+        previous: 4bd1f2c9a0b7e6b2f0f5a8a5c8d1e9f3a7b6c5d4e3f2a1b0c9d8e7f6a5b4c3d2
+        previous_name: lumen-api-v1.0.0-3.json
 """
 
 import time
-from typing import Any
+from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.adapters.kube.session import Session
 from ..module_utils.entry import run_module
 from ..module_utils.errors import AirgapError
-from ..module_utils.services.evidence import build, text, write, write_page
+from ..module_utils.options import KUBE_OPTIONS
+from ..module_utils.services.evidence import build, ran_by, text, write, write_page
+from ..module_utils.services.evidence_chain import Store, Written, append
 from ..module_utils.services.release_record import OUTCOMES
 
 ARGUMENT_SPEC: dict[str, Any] = {
+    **KUBE_OPTIONS,
     "directory": {"type": "path", "required": True},
     "release": {"type": "dict", "required": True},
     "result": {"type": "dict", "default": {}},
@@ -227,32 +288,50 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "digest": {"type": "str"},
     "commit": {"type": "str"},
     "page": {"type": "bool", "default": True},
+    "who": {"type": "dict", "default": {}, "options": {"user": {"type": "str"}, "host": {"type": "str"}}},
+    "scan": {"type": "dict", "default": {}},
+    "chain": {"type": "bool", "default": False},
 }
 
 
-def evidence(params: dict[str, Any], now: float, dry_run: bool) -> dict[str, Any]:
+def evidence(
+    params: dict[str, Any], now: float, dry_run: bool, connect: Callable[[], Session] | None = None
+) -> dict[str, Any]:
     """What the module does, with its validated parameters and the present time in epoch seconds."""
-    lacking = {"id", "app", "namespace", "version"} - params["release"].keys()
+    release = params["release"]
+    lacking = {"id", "app", "namespace", "version"} - release.keys()
     if lacking:
         raise AirgapError(f"The option release lacks {', '.join(sorted(lacking))}: give what release_record returned.")
     document = build(
-        params["release"],
+        release,
         params["result"],
         now,
         outcome=params["outcome"],
         image=params["image"],
         digest=params["digest"],
         commit=params["commit"],
+        who=ran_by(params["who"]),
+        scan=params["scan"],
     )
-    path, changed = write(params["directory"], document, dry_run)
-    page, drawn = write_page(path, document, dry_run) if params["page"] else ("", False)
-    return {"changed": changed or drawn, "path": path, "page": page, "text": text(document), "evidence": document}
+    if params["chain"] and connect is not None:
+        store = Store(connect(), release["namespace"], release["app"])
+        made = append(store, params["directory"], document, document["who"]["host"], dry_run)
+    else:
+        path, changed = write(params["directory"], document, dry_run)
+        made = Written(document, path, changed)
+    page, drawn = write_page(made.path, made.document, dry_run) if params["page"] and made.path else ("", False)
+    result = {"changed": made.changed or drawn, "path": made.path, "page": page, "text": text(made.document)}
+    return {**result, "evidence": made.document, **({"warnings": made.warnings} if made.warnings else {})}
 
 
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    run_module(module, lambda: evidence(module.params, time.time(), module.check_mode))
+
+    def connect() -> Session:
+        return Session.connect(module.params["kubeconfig"], module.params["context"])
+
+    run_module(module, lambda: evidence(module.params, time.time(), module.check_mode, connect))
 
 
 if __name__ == "__main__":

@@ -42,7 +42,8 @@ dd { margin: 0; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem .25rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
-td.number, th.number { text-align: right; }
+td.number, th.number { text-align: right; padding-right: 1.2rem; }
+.timeline td:first-child { white-space: nowrap; }
 code, .timeline { font: .85em/1.5 ui-monospace, monospace; overflow-wrap: anywhere; }
 figure { margin: .5rem 0 1rem; }
 figcaption { margin-bottom: .3rem; }
@@ -123,30 +124,29 @@ def _reason(evidence: Document) -> str:
 
 
 def _facts(evidence: Document) -> str:
-    by = evidence.get("by") or {}
+    who = evidence.get("who") or {}
     chain = evidence.get("chain") or {}
     rows = [
         ("Release", evidence.get("release")),
         ("Namespace", evidence.get("namespace")),
         ("Started", _moment(evidence.get("started_at"))),
         ("Ended", _moment(evidence.get("finished_at"))),
-        ("By", " on ".join(str(by[key]) for key in ("user", "host") if by.get(key))),
+        ("By", " on ".join(str(who[key]) for key in ("user", "host") if who.get(key))),
         ("Image", evidence.get("image")),
         ("Digest", evidence.get("digest")),
         ("Commit", evidence.get("commit")),
         ("Manifest", evidence.get("bump")),
         ("Driver", evidence.get("driver")),
         ("Scan", _scan(evidence.get("scan"))),
-        ("Number", chain.get("number")),
-        ("After", chain.get("previous")),
+        ("Evidence", f"document {chain['number']} of the chain" if chain.get("number") else ""),
+        ("Before it", " ".join(str(chain[key]) for key in ("previous_name", "previous") if chain.get(key))),
     ]
     cells = [f"<dt>{name}</dt><dd>{_text(value)}</dd>" for name, value in rows if value not in (None, "")]
     return f"<dl>{''.join(cells)}</dl>"
 
 
 def _scan(scan: Any) -> str:
-    counts = (scan or {}).get("counts") or {}
-    return ", ".join(f"{severity.lower()} {number}" for severity, number in counts.items())
+    return ", ".join(f"{str(name).lower()} {value}" for name, value in (scan or {}).items())
 
 
 def _table(heads: Sequence[tuple[str, str]], rows: Iterable[Sequence[tuple[str, Any]]]) -> str:
@@ -161,34 +161,35 @@ def _cell(kind: str, value: Any) -> str:
 
 
 def _steps(evidence: Document) -> str:
-    heads = [("Step", ""), ("Weight", "number"), ("Actual", "number"), ("From", ""), ("Took", "number"), ("Result", "")]
+    # What matters most comes first: a phone shows no more of it without a finger.
+    heads = [("Step", ""), ("Result", ""), ("Weight", "number"), ("Actual", "number"), ("From", ""), ("Took", "number")]
     rows = []
     for step in evidence.get("steps") or ():
         began, ended = _seconds(step.get("started_at")), _seconds(step.get("finished_at"))
         rows.append(
             [
                 ("", f"{int(step['index']) + 1} {step['kind']}"),
+                ("", step.get("result") or ""),
                 ("number", _percent(step.get("weight"))),
                 ("number", _percent(step.get("actual_weight"))),
                 ("", _clock(step.get("started_at"))),
                 ("number", _span(ended - began) if began is not None and ended is not None else ""),
-                ("", step.get("result") or ""),
             ]
         )
     return _table(heads, rows)
 
 
 def _measurements(evidence: Document) -> str:
-    heads = [("At", ""), ("Metric", ""), ("Value", "number"), ("Verdict", ""), ("Run", "")]
+    heads = [("At", ""), ("Verdict", ""), ("Value", "number"), ("Metric", ""), ("Run", "")]
     rows = []
     for made in evidence.get("measurements") or ():
         phase = str(made.get("phase") or "")
         rows.append(
             [
                 ("", _clock(made.get("at"))),
-                ("", made.get("metric") or ""),
-                ("number", made["value"] if made.get("value") is not None else made.get("message") or "–"),
                 (phase, f"{MARKS.get(phase, '')} {phase}"),
+                ("number", made["value"] if made.get("value") is not None else made.get("message") or "–"),
+                ("", made.get("metric") or ""),
                 ("", made.get("run") or ""),
             ]
         )

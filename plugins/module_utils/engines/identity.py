@@ -87,7 +87,7 @@ class Wanted:
 
 def rights(wanted: Wanted) -> list[Right]:
     """What a release of this app needs."""
-    record = (f"{wanted.app}-release",)
+    record, evidence = (f"{wanted.app}-release",), (f"{wanted.app}-evidence",)
     here, argo = wanted.namespace, "argoproj.io"
     found = [
         *(_of_rollout(wanted) if "rollout" in wanted.drivers else ()),
@@ -100,8 +100,9 @@ def rights(wanted: Wanted) -> list[Right]:
         # The name of an object that does not exist yet cannot be a condition of creating it.
         Right(here, "coordination.k8s.io", ("leases",), ("create",), (), "the lock of releases"),
         Right(here, "coordination.k8s.io", ("leases",), ("get", "update"), record, "the lock of releases"),
-        Right(here, "", ("configmaps",), ("create",), (), "the journal of releases"),
+        Right(here, "", ("configmaps",), ("create",), (), "the journal of releases, the end of their evidence"),
         Right(here, "", ("configmaps",), ("get", "update"), record, "the journal of releases"),
+        Right(here, "", ("configmaps",), ("get", "update"), evidence, "the end of the chain of evidence"),
         Right("", argo, ("clusteranalysistemplates",), ("get",), (), "check an analysis before it is relied on"),
     ]
     if wanted.prometheus:

@@ -26,6 +26,8 @@ from .apply import DELETED, Change, Outcome
 _PACE = 0.5
 #: Seconds after which Argo CD is asked again to look at Git, while it does not speak of the wanted commit.
 _ASK_AGAIN = 10.0
+#: Seconds that a look at Git may take before it is told that it has not come.
+_PATIENCE = 5.0
 #: Seconds that an error of Argo CD may last: a repo-server that has just started says several.
 _ERROR_PATIENCE = 30.0
 _KINDS = {kind.kind: kind for kind in (ROLLOUT, DEPLOYMENT, STATEFUL_SET, DAEMON_SET)}
@@ -108,7 +110,7 @@ class _Wait:
         self._view: View | None = None
         self._lives: list[Live] = []
         self._reasons: tuple[str, ...] = ("it was not asked yet",)
-        self._asked = self._well = clock.monotonic()
+        self._began = self._asked = self._well = clock.monotonic()
         self._told = ""
         self._ended: set[str] = set()
 
@@ -130,8 +132,9 @@ class _Wait:
         self._reasons = verdict.reasons
         if verdict.state == DONE:
             return True
-        self._tell(f"{name}: {status.describe(view)}" + "".join(f"; {reason}" for reason in verdict.reasons[:1]))
         now = self._clock.monotonic()
+        if not view.refreshing or now - self._began >= _PATIENCE:  # a look at Git takes a moment
+            self._tell(f"{name}: {status.describe(view)}" + "".join(f"; {reason}" for reason in verdict.reasons[:1]))
         if not view.errors:
             self._well = now
         if verdict.state == FAILED or now - self._well >= _ERROR_PATIENCE:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pwd
 import re
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..adapters.node import Node
@@ -32,9 +34,12 @@ def build(
     image: str | None = None,
     digest: str | None = None,
     commit: str | None = None,
+    who: Mapping[str, Any] | None = None,
+    scan: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The document. ``release`` is what release_record returned, ``result`` what the canary returned or how the task
-    failed that ended the release before it; empty when nothing is known."""
+    """The document, without its link. ``release`` is what release_record returned, ``result`` what the canary returned
+    or how the task failed that ended the release before it; empty when nothing is known. ``who``: {user, host};
+    ``scan``: findings of each severity, and whatever else the caller says of the scan."""
     verdict = _outcome(release, result, outcome)
     started = release.get("started_at") or result.get("started_at") or rfc3339(now)
     return {
@@ -50,13 +55,29 @@ def build(
         "image": image or result.get("image"),
         "digest": digest,
         "commit": commit,
+        "who": dict(who or {}),
+        "scan": dict(scan or {}),
         "steps": list(result.get("steps") or []),
         "measurements": list(result.get("measurements") or []),
         "conditions": dict(result.get("conditions") or {}),
         "pods": list(result.get("pods") or []),
         "timeline": _timeline(release, result),
         "verified": dict(result.get("verified") or {}),
+        "chain": {},
     }
+
+
+def ran_by(said: Mapping[str, Any] | None) -> dict[str, str]:
+    """Who ran this, and where: what was ``said`` of {user, host}, and the rest from this process."""
+    said = said or {}
+    return {"user": said.get("user") or _user(), "host": said.get("host") or socket.gethostname()}
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container may run with a number that has no name
+        return str(os.getuid())
 
 
 def text(evidence: Mapping[str, Any]) -> list[str]:
@@ -80,18 +101,13 @@ def write(directory: str, evidence: Mapping[str, Any], dry_run: bool = False) ->
     Returns the path and whether a file was (with ``dry_run``: would be) written; the same document is not written
     twice. Nothing is ever overwritten.
     """
-    name = evidence["release"]
-    if not (isinstance(name, str) and _ID.fullmatch(name)):
-        raise AirgapError(
-            f"The release's id {name!r} cannot be a file's name: letters, digits, '.', '_' and '-' can. "
-            "Give what release_record returned."
-        )
+    name = checked_id(evidence)
     directory = os.path.abspath(directory)  # an inventory's path may go up and down again
-    content = (json.dumps(evidence, indent=2, ensure_ascii=False) + "\n").encode()
+    content = as_bytes(evidence)
     try:
         if not dry_run:
             os.makedirs(directory, exist_ok=True)
-        for path in _names(directory, name):
+        for path in names(directory, name):
             if _same(path, content):
                 return path, False
             if dry_run:
@@ -102,6 +118,22 @@ def write(directory: str, evidence: Mapping[str, Any], dry_run: bool = False) ->
     except OSError as error:
         raise AirgapError(f"The evidence cannot be written to {directory}: {error}") from error
     raise AssertionError("numbers do not end")
+
+
+def checked_id(evidence: Mapping[str, Any]) -> str:
+    """The release's id, which names the file. Raises AirgapError for one that would lead elsewhere."""
+    name = evidence["release"]
+    if not (isinstance(name, str) and _ID.fullmatch(name)):
+        raise AirgapError(
+            f"The release's id {name!r} cannot be a file's name: letters, digits, '.', '_' and '-' can. "
+            "Give what release_record returned."
+        )
+    return name
+
+
+def as_bytes(evidence: Mapping[str, Any]) -> bytes:
+    """The file of a document."""
+    return (json.dumps(evidence, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def write_page(path: str, evidence: Mapping[str, Any], dry_run: bool = False) -> tuple[str, bool]:
@@ -143,11 +175,12 @@ def _timeline(release: Mapping[str, Any], result: Mapping[str, Any]) -> list[dic
     for entry in release.get("journal") or []:
         at = parse_rfc3339(entry["at"])
         if not times or at < min(times) or at > max(times):
-            told.append({"at": entry["at"], "text": _entry_text(entry)})
+            told.append({"at": entry["at"], "text": entry_text(entry)})
     return sorted(told, key=lambda entry: parse_rfc3339(entry["at"]))
 
 
-def _entry_text(entry: Mapping[str, Any]) -> str:
+def entry_text(entry: Mapping[str, Any]) -> str:
+    """An entry of the journal in words."""
     if entry.get("text"):
         return str(entry["text"])
     data = ", ".join(f"{key} {value}" for key, value in entry.items() if key not in ("phase", "at", "run"))
@@ -159,7 +192,8 @@ def _since(start: float, at: str) -> str:
     return f"{seconds // 60}:{seconds % 60:02d}"
 
 
-def _names(directory: str, release_id: str) -> Any:
+def names(directory: str, release_id: str) -> Iterator[str]:
+    """Paths that a release's document may have, without an end: ``<id>.json``, and with the next numbers."""
     match = _NUMBERED.fullmatch(release_id)
     stem, number = (match["stem"], int(match["number"])) if match else (release_id, 1)
     yield os.path.join(directory, f"{release_id}.json")

@@ -59,6 +59,40 @@ class Holder(NamedTuple):
         return f"{self.release_id}/{self.run}"
 
 
+class Standing(NamedTuple):
+    """What the record of an app says, for whoever only looks.
+
+    ``current`` and ``previous`` (newest first) as in the journal; ``state`` is none (no release yet), ended, running,
+    or, of a release that has not ended and nobody works on: expired, dead (its process, on this host) or open (given
+    back).
+    """
+
+    state: str
+    current: dict[str, Any]
+    entries: list[dict[str, Any]]
+    previous: list[dict[str, Any]]
+    holder: Holder | None
+
+
+def standing(session: Session, clock: Clock, namespace: str, app: str) -> Standing:
+    """Read both objects, and write nothing."""
+    lock, book = _Lock(session, clock, namespace, app), _Book(session, namespace, app)
+    book.read()
+    holder = lock.read()
+    current = book.current or {}
+    if not current:
+        state = "none"
+    elif current.get("outcome"):
+        state, holder = "ended", None
+    elif holder is None or holder.release_id != current["id"]:
+        state = "open"
+    elif processes.alive(holder.process) is False:
+        state = "dead"
+    else:
+        state = "running" if clock.time() < holder.expires else "expired"
+    return Standing(state, current, book.entries, book.previous, holder)
+
+
 class Record:
     """One release of an app as one run sees it.
 

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
+from ansible_collections.lumen.airgap.plugins.module_utils.options import KUBE_OPTIONS
 from ansible_collections.lumen.airgap.plugins.modules import evidence as module
 from ansible_collections.lumen.airgap.tests.unit.fakes.clock import EPOCH
+from ansible_collections.lumen.airgap.tests.unit.fakes.kube import FakeSession
 
 RELEASE = {
     "id": "api-v1-1",
@@ -85,4 +87,24 @@ def test_return_documents_what_is_returned(tmp_path: Path) -> None:
 
 
 def test_every_option_is_documented() -> None:
-    assert set(yaml.safe_load(module.DOCUMENTATION)["options"]) == set(module.ARGUMENT_SPEC)
+    assert set(yaml.safe_load(module.DOCUMENTATION)["options"]) == set(module.ARGUMENT_SPEC) - set(KUBE_OPTIONS)
+
+
+def test_in_the_chain_a_release_has_one_document(tmp_path: Path) -> None:
+    session = FakeSession()
+    options = params(tmp_path, chain=True, scan={"HIGH": 1}, who={"user": "deploy", "host": "control-1"})
+    planned = module.evidence(options, EPOCH, True, lambda: session)
+    assert (planned["changed"], planned["evidence"]["chain"]["number"]) == (True, 1)
+    assert session.bodies == []
+    assert list(tmp_path.iterdir()) == []
+    result = module.evidence(options, EPOCH, False, lambda: session)
+    assert result["changed"]
+    assert result["evidence"]["who"] == {"user": "deploy", "host": "control-1"}
+    assert json.loads(Path(result["path"]).read_text()) == result["evidence"]
+    assert "deploy on control-1" in Path(result["page"]).read_text()
+    again = module.evidence({**options, "scan": {}}, EPOCH + 60, False, lambda: session)
+    assert (again["changed"], again["evidence"]) == (False, result["evidence"])
+    Path(result["path"]).unlink()
+    gone = module.evidence(options, EPOCH, False, lambda: session)
+    assert (gone["path"], gone["page"], gone["changed"]) == ("", "", False)
+    assert gone["warnings"] == ["The document of api-v1-1 was written as api-v1-1.json, and is not there any more"]

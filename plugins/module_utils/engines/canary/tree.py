@@ -158,7 +158,7 @@ def _replica_set(obj: Object, pods: Sequence[Object], rollout: Object | None) ->
     meta, status = obj["metadata"], obj.get("status") or {}
     annotations = meta.get("annotations") or {}
     hash = (meta.get("labels") or {}).get(HASH_LABEL) or ""
-    mine = [_pod(pod) for pod in pods if _owned(pod, meta.get("uid") or "")]
+    mine = [pod_summary(pod) for pod in pods if _owned(pod, meta.get("uid") or "")]
     return {
         "name": meta["name"],
         "revision": _revision(obj),
@@ -205,7 +205,8 @@ def _replica_set_health(obj: Object) -> str:
     return "ScaledDown" if wanted == 0 else "Healthy"
 
 
-def _pod(pod: Object) -> Data:
+def pod_summary(pod: Object) -> Data:
+    """A pod as kubectl shows it: name, phase, containers that are ready, restarts."""
     meta, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
     reason = status.get("reason") or status.get("phase") or ""
     initial, restarts = _initializing(spec, status)

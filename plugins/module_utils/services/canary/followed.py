@@ -77,6 +77,7 @@ class Followed:
                 "index": record.step.index,
                 "kind": record.step.kind,
                 "weight": record.step.weight,
+                "actual_weight": record.counts.weight if record.counts else None,
                 "started_at": record.started_at,
                 "finished_at": record.finished_at,
                 "result": self._follower.result(record),

@@ -281,7 +281,7 @@ class Release:
 
     def _already_running(self, situation: Situation) -> dict[str, Any]:
         reason = "already running" if self._options.image else "no change in progress"
-        self._say(f"{situation.image} is {reason}")
+        self._say(f"{situation.image} is stable: {reason}")
         verification = self._driver.verify(
             situation.stable_hash, restored=True, digest=self._options.digest, image=self._options.image
         )
@@ -392,7 +392,7 @@ class Release:
             self._tell(entry)
 
     def _why(self, state: State) -> str:
-        return state.reason or ("aborted without a reason" if state.phase == ABORTED else state.phase)
+        return state.reason or ("somebody has aborted it" if state.phase == ABORTED else state.phase)
 
     def _late(self, state: State) -> str:
         marker = self._driver.marker()

@@ -72,6 +72,25 @@ def test_every_measurement_step_and_word_is_there() -> None:
     assert "image a → b" in words
 
 
+def test_who_scan_digest_and_chain_are_shown() -> None:
+    made = document(
+        digest="sha256:1",
+        who={"user": "deploy", "host": "control-1"},
+        scan={"CRITICAL": 0, "HIGH": 1},
+        chain={"id": "a", "number": 2, "previous": "4bd1", "previous_name": "api-v0-1.json"},
+    )
+    words = " ".join(parsed(render(made)).itertext())
+    for told in (
+        "sha256:1",
+        "deploy on control-1",
+        "critical 0, high 1",
+        "document 2 of the chain",
+        "api-v0-1.json 4bd1",
+    ):
+        assert told in words
+    assert "of the chain" not in " ".join(parsed(render(document(chain={}))).itertext())
+
+
 def test_it_needs_no_other_file_and_runs_nothing() -> None:
     page = render(document())
     assert not re.search(r"<script|<link|<img|url\(|src=|href=|@import|javascript:", page)
@@ -93,9 +112,9 @@ def test_text_of_steps_metrics_and_timeline_is_escaped_too() -> None:
         conditions={evil: evil},
         timeline=[{"at": at(1), "text": evil}],
         verified={"hash": evil, "endpoints": {evil: [evil]}, "digests": [evil], "missing": [evil]},
-        scan={"counts": {evil: evil}},
-        chain={"number": evil, "previous": evil},
-        by={"user": evil, "host": evil},
+        scan={evil: evil},
+        chain={"number": evil, "previous": evil, "previous_name": evil},
+        who={"user": evil, "host": evil},
     )
     assert "<b>" not in render(made)
     parsed(render(made))

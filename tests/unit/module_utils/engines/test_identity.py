@@ -70,8 +70,13 @@ def test_a_deployment_is_guarded_by_a_policy_of_its_own() -> None:
 
 def test_what_is_written_is_named_wherever_kubernetes_allows_it() -> None:
     writing = [rule for rule in rules() if {"update", "patch"} & set(rule["verbs"])]
-    assert len(writing) == 5
+    assert len(writing) == 6
     assert all(rule["resourceNames"] for rule in writing)
+    maps = [rule for rule in writing if rule["resources"] == ["configmaps"]]
+    assert [(rule["verbs"], rule["resourceNames"]) for rule in maps] == [
+        (["get", "update"], ["api-release"]),
+        (["get", "update"], ["api-evidence"]),
+    ]
     created = [resource for rule in rules() if "create" in rule["verbs"] for resource in rule["resources"]]
     assert created == ["leases", "configmaps"]
 

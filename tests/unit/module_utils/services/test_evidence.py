@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
-from ansible_collections.lumen.airgap.plugins.module_utils.services.evidence import build, text, write
+from ansible_collections.lumen.airgap.plugins.module_utils.services.evidence import build, ran_by, text, write
 from ansible_collections.lumen.airgap.tests.unit.fakes.clock import EPOCH
 
 
@@ -61,7 +61,8 @@ def canary(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_promoted_release() -> None:
-    document = build(release(), canary(), EPOCH, digest="sha256:1", commit="4be01c9")
+    who, scan = {"user": "deploy", "host": "control-1"}, {"CRITICAL": 0, "HIGH": 1}
+    document = build(release(), canary(), EPOCH, digest="sha256:1", commit="4be01c9", who=who, scan=scan)
     assert document == {
         "release": "api-v1-1",
         "app": "api",
@@ -75,6 +76,8 @@ def test_a_promoted_release() -> None:
         "image": "reg/api:v1",
         "digest": "sha256:1",
         "commit": "4be01c9",
+        "who": who,
+        "scan": scan,
         "steps": canary()["steps"],
         "measurements": canary()["measurements"],
         "conditions": {},
@@ -87,7 +90,15 @@ def test_a_promoted_release() -> None:
             {"at": "2026-01-01T00:02:00Z", "text": "promoted"},
         ],
         "verified": {"hash": "abc", "endpoints": {"api": ["api-1"]}, "digests": []},
+        "chain": {},
     }
+
+
+def test_who_releases_may_be_said() -> None:
+    here = ran_by(None)
+    assert here["user"]
+    assert here["host"]
+    assert ran_by({"user": "deploy", "host": None}) == {"user": "deploy", "host": here["host"]}
 
 
 def test_lines_are_aligned_and_count_from_the_start() -> None:

@@ -256,7 +256,7 @@ def test_inconclusive_waits_for_somebody_to_abort() -> None:
     lab = Lab(answers=["Inconclusive"])
     lab.after(40, lambda: verb(lab, "abort"))
     result = lab.release(on_inconclusive="pause", step_deadline=60.0).run()
-    assert (result["outcome"], result["reason"]) == ("rolled_back", "aborted without a reason")
+    assert (result["outcome"], result["reason"]) == ("rolled_back", "somebody has aborted it")
 
 
 def test_inconclusive_has_the_steps_deadline() -> None:

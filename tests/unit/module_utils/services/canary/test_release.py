@@ -324,7 +324,7 @@ def test_somebody_aborts_during_our_gate() -> None:
     lab = Lab(PAUSES)
     lab.after(3, lambda: lab.session.edit(ROLLOUT, NAME, NAMESPACE, {"status": {"abort": True}}))
     result = lab.release(gate=True).run()
-    assert (result["outcome"], result["reason"]) == ("rolled_back", "aborted without a reason")
+    assert (result["outcome"], result["reason"]) == ("rolled_back", "somebody has aborted it")
 
 
 def test_without_a_gate_somebody_else_promotes() -> None:

@@ -1,0 +1,286 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Evidence documents in a chain whose head the cluster keeps, and the chain looked at.
+
+The ledger is the ConfigMap ``<app>-evidence`` in the app's namespace. A document is written in three steps, and a run
+that is killed between any two of them is taken up by the next one of the same release:
+
+1. ``.<release>.json.pending`` in the directory, whole and on the disk, with the link to the head as it was read;
+2. the ledger, by compare-and-swap: from here on the document is the chain's;
+3. the file gets its name.
+
+So no file ever has its name without being in the chain. What a kill before 2 leaves is adopted when its link still
+fits, and otherwise written anew; what a kill before 3 leaves gets its name from the ledger.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..adapters.kube.kinds import CONFIG_MAP
+from ..adapters.kube.session import Conflict, NotFound, Session
+from ..adapters.node import Node
+from ..engines.evidence_chain import (
+    ERROR,
+    UNREACHED,
+    Entry,
+    File,
+    Finding,
+    Ledger,
+    LedgerError,
+    Report,
+    fits,
+    read_file,
+    read_ledger,
+    verify,
+)
+from ..errors import AirgapError
+from .evidence import as_bytes, checked_id, names
+
+_LABELS = {"app.kubernetes.io/managed-by": "lumen.airgap"}
+_ATTEMPTS = 10
+
+
+class Store:
+    """The ledger in its ConfigMap."""
+
+    def __init__(self, session: Session, namespace: str, app: str) -> None:
+        self._session = session
+        self._namespace = namespace
+        self._name = f"{app}-evidence"
+        self._object: dict[str, Any] | None = None
+
+    @property
+    def title(self) -> str:
+        """For messages."""
+        return f"ConfigMap {self._namespace}/{self._name}"
+
+    def read(self) -> Ledger | None:
+        """None where there is none yet. Raises LedgerError when it is not one of ours, and KubeError."""
+        self._object = self._session.find(CONFIG_MAP, self._name, self._namespace)
+        return None if self._object is None else read_ledger(self._object.get("data"))
+
+    def write(self, ledger: Ledger) -> None:
+        """Raises ``Conflict`` when somebody else has written since ``read``."""
+        body = self._object or {
+            "apiVersion": CONFIG_MAP.api_version,
+            "kind": CONFIG_MAP.kind,
+            "metadata": {"name": self._name, "namespace": self._namespace, "labels": dict(_LABELS)},
+        }
+        body["data"] = {**(body.get("data") or {}), **ledger.as_data()}
+        self._object = self._session.replace(body) if self._object else self._session.create(body)
+
+
+@dataclass
+class Written:
+    """What has become of a document. ``path`` is empty where it is on another host, or gone."""
+
+    document: dict[str, Any]
+    path: str = ""
+    changed: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+
+def append(store: Store, directory: str, evidence: Mapping[str, Any], host: str, dry_run: bool = False) -> Written:
+    """Put the document of a release at the end of the chain, once.
+
+    A release that the ledger has already is left as it is: what stands in its file then is returned, whatever
+    ``evidence`` says. Raises AirgapError when the ledger cannot be read, or the directory not be written.
+    """
+    return _Writer(store, os.path.abspath(directory), evidence, host).run(dry_run)
+
+
+class _Writer:
+    """One document on its way into the chain."""
+
+    def __init__(self, store: Store, directory: str, evidence: Mapping[str, Any], host: str) -> None:
+        self._store = store
+        self._directory = directory
+        self._evidence = evidence
+        self._release = checked_id(evidence)
+        self._host = host
+        self._pending = os.path.join(directory, f".{self._release}.json.pending")
+
+    def run(self, dry_run: bool) -> Written:
+        """See ``append``."""
+        for _attempt in range(_ATTEMPTS):
+            ledger = self._ledger()
+            entry = ledger.of(self._release) if ledger else None
+            if entry is not None:
+                return self._recorded(entry, dry_run)
+            if dry_run:
+                link = (ledger or Ledger("")).link()
+                return Written({**self._evidence, "chain": link}, self._free(), changed=True)
+            begun_anew = self._begun_anew() if ledger is None else []
+            document = self._prepared(ledger)
+            entry = self._entry(document)
+            try:
+                self._store.write((ledger or Ledger(str(document.chain["id"]))).appended(entry))
+            except (Conflict, NotFound):
+                continue  # somebody was faster: the link is to another document now
+            written = self._recorded(entry, dry_run)
+            return Written(written.document, written.path, written.changed, [*begun_anew, *written.warnings])
+        raise AirgapError(f"{self._store.title}: others change it all the time; try again.")
+
+    def _ledger(self) -> Ledger | None:
+        try:
+            return self._store.read()
+        except LedgerError as error:
+            raise AirgapError(
+                f"{self._store.title} does not say where the chain of evidence ends: {error}. Restore it from a "
+                "backup; deleted, it lets a chain begin anew, and the documents of this one are told to be of another."
+            ) from error
+
+    def _prepared(self, ledger: Ledger | None) -> File:
+        """The document with its link, on the disk: the one that a killed run has left, or a new one."""
+        left = self._left()
+        if left is not None and left.content is not None and fits(left.chain, ledger):
+            return left
+        link = ledger.link() if ledger else Ledger(uuid.uuid4().hex).link()
+        content = as_bytes({**self._evidence, "chain": link})
+        try:
+            os.makedirs(self._directory, exist_ok=True)
+            Node().write(self._pending, content.decode())
+            _sync(self._pending)
+            _sync(self._directory)
+        except OSError as error:
+            raise AirgapError(f"The evidence cannot be written to {self._directory}: {error}") from error
+        return read_file(self._pending, content)
+
+    def _begun_anew(self) -> list[str]:
+        evidence = self._evidence
+        found = documents(self._directory, evidence["app"], evidence["namespace"])
+        before = [file.name for file in found if file.chain]
+        if not before:
+            return []
+        return [
+            f"{self._store.title} is not there, and {self._directory} has documents of a chain ({before[-1]}): a new "
+            "chain begins. Whether those are complete cannot be told any more"
+        ]
+
+    def _left(self) -> File | None:
+        return _file(self._pending)
+
+    def _entry(self, file: File) -> Entry:
+        return Entry(file.number, os.path.basename(self._free()), file.sha256, self._release, self._host)
+
+    def _free(self) -> str:
+        for path in names(self._directory, self._release):
+            if not os.path.lexists(path):
+                return path
+        raise AssertionError("numbers do not end")
+
+    def _recorded(self, entry: Entry, dry_run: bool) -> Written:
+        """The ledger has it: see that its file has its name."""
+        path = os.path.join(self._directory, entry.name)
+        file, left = _file(path), self._left()
+        if file is None and left is not None and left.sha256 == entry.sha256:
+            if not dry_run:
+                self._publish(path)
+            return Written(dict(left.content or {}), path, changed=True)
+        if left is not None and not dry_run:
+            Node().remove(self._pending)  # killed between the name and the end
+        if file is not None and file.sha256 == entry.sha256:
+            return Written(dict(file.content or {}), path)
+        return self._lacking(entry, path if file is not None else "")
+
+    def _publish(self, path: str) -> None:
+        try:
+            os.link(self._pending, path)  # unlike a renaming, it never takes the place of another file
+            _sync(self._directory)
+        except OSError as error:
+            raise AirgapError(
+                f"The evidence is at {self._pending} and in the chain, but cannot be named {path}: {error}. "
+                "Make room for it, and run this again."
+            ) from error
+        Node().remove(self._pending)
+
+    def _lacking(self, entry: Entry, path: str) -> Written:
+        """It is not written a second time: the chain has one document for each release."""
+        if path:
+            said = f"{path} is not as it was written: its SHA-256 has to be {entry.sha256}"
+        elif entry.host != self._host:
+            said = f"The document of {self._release} is on {entry.host}, which has written it as {entry.name}"
+        else:
+            said = f"The document of {self._release} was written as {entry.name}, and is not there any more"
+        return Written({**self._evidence, "chain": {"number": entry.number}}, warnings=[said])
+
+
+def inspect(
+    directory: str, app: str, namespace: str, store: Store | None, host: str
+) -> tuple[Report, list[dict[str, Any]]]:
+    """The chain as it is, and its documents in short, oldest first. Without a ``store`` no cluster is asked."""
+    asked, ledger, trouble = store is not None, None, []
+    if store is not None:
+        try:
+            ledger = store.read()
+        except LedgerError as error:
+            asked = False
+            what = "Restore it from a backup; the files were held against each other alone"
+            trouble = [Finding("head-unreadable", ERROR, store.title, str(error), what)]
+        except AirgapError as error:
+            asked = False
+            what = "See why, and look again: the files were held against each other alone. Who releases may read it"
+            what += " once the role release_identity has run"
+            trouble = [Finding(UNREACHED, ERROR, store.title, error.message, what)]
+    named = {entry.name for entry in ledger.entries} if ledger else set()
+    files = documents(directory, app, namespace, named)
+    report = verify(ledger, files, host, asked)
+    if trouble:
+        report.findings = [*trouble, *(each for each in report.findings if each.code != "head-unknown")]
+    return report, [_short(file, report.states[file.name]) for file in sorted(files, key=_order)]
+
+
+def documents(directory: str, app: str, namespace: str, named: Container[str] = ()) -> list[File]:
+    """The files of a directory that are evidence of this app, are ``named``, or cannot be read and seem to be."""
+    directory = os.path.abspath(directory)
+    try:
+        found = sorted(name for name in os.listdir(directory) if name.endswith(".json") and not name.startswith("."))
+        files = [_file(os.path.join(directory, name)) for name in found]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise AirgapError(f"The evidence in {directory} cannot be read: {error}") from error
+    return [file for file in files if file is not None and (file.name in named or _is_of(file, app, namespace))]
+
+
+def _is_of(file: File, app: str, namespace: str) -> bool:
+    if file.content is None:
+        return file.name.startswith(f"{app}-")
+    content = file.content
+    # Two apps of two namespaces may share their name, and a directory.
+    return content.get("app") == app and (not namespace or content.get("namespace") == namespace)
+
+
+def _file(path: str) -> File | None:
+    """None when there is no file."""
+    try:
+        with open(path, "rb") as file:
+            return read_file(os.path.basename(path), file.read())
+    except (FileNotFoundError, IsADirectoryError):
+        return None
+
+
+def _sync(path: str) -> None:
+    """What the cluster will know of has to outlast a power failure here."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _order(file: File) -> tuple[str, str]:
+    return str((file.content or {}).get("finished_at") or ""), file.name
+
+
+def _short(file: File, state: str) -> dict[str, Any]:
+    content = file.content or {}
+    told = {key: content.get(key) for key in ("release", "version", "outcome", "started_at", "finished_at")}
+    return {"name": file.name, "number": file.number, "sha256": file.sha256, "state": state, **told}
