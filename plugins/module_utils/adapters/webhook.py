@@ -29,6 +29,7 @@ from ..times import Clock
 REQUESTS_IMPORT_ERROR: str | None = None
 try:
     import requests
+    import urllib3
 except ImportError:
     REQUESTS_IMPORT_ERROR = traceback.format_exc()
 
@@ -124,6 +125,7 @@ def _headers(secret: str, message: Message, now: int) -> dict[str, str]:
     headers = {
         "Content-Type": "application/json",
         "User-Agent": "lumen.airgap",
+        "Accept-Encoding": "identity",  # a message repeats what a receiver says
         DELIVERY: message.delivery,
         EVENT: message.event,
         TIMESTAMP: str(now),
@@ -142,7 +144,7 @@ def _send(session: Any, target: Target, body: bytes, headers: Mapping[str, str])
             target.url,
             data=body,
             headers=dict(headers),
-            timeout=target.timeout,
+            timeout=urllib3.Timeout(total=target.timeout),
             verify=target.verify,
             allow_redirects=False,
             stream=True,
@@ -152,8 +154,7 @@ def _send(session: Any, target: Target, body: bytes, headers: Mapping[str, str])
                 return status, ""
             if status < 400:
                 return status, f"HTTP {status}, it sends elsewhere. Give the address that it means"
-            # Of the text the first piece is enough, however slowly the rest would come.
-            return status, _said(target, status, next(answer.iter_content(_SHOWN), b""))
+            return status, _said(target, status, _first_piece(answer))
     # What requests raises has the whole address in it, so it is no cause that a traceback could show.
     except requests.exceptions.SSLError as error:
         raise WebhookError(
@@ -162,6 +163,15 @@ def _send(session: Any, target: Target, body: bytes, headers: Mapping[str, str])
         ) from None
     except requests.RequestException as error:
         return None, f"no answer ({type(error).__name__})"
+
+
+def _first_piece(answer: Any) -> bytes:
+    """Of the text what comes first is enough, however slowly the rest would come."""
+    try:
+        piece: bytes = answer.raw.read1(_SHOWN)
+        return piece
+    except (urllib3.exceptions.HTTPError, OSError):
+        return b""  # the status says enough
 
 
 def _said(target: Target, status: int, piece: bytes) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import socket
 import ssl
 import threading
 import time
@@ -50,6 +51,9 @@ class Receiver(ThreadingHTTPServer):
         self.answers = [204]
         self.got: list[tuple[Message, bytes]] = []
         self.scheme = "http"
+        #: Bytes of the answer that are announced and do not come before ``over`` is set.
+        self.owed = 0
+        self.over = threading.Event()
 
     @property
     def url(self) -> str:
@@ -78,9 +82,11 @@ class Handler(BaseHTTPRequestHandler):
         if 300 <= status < 400:
             self.send_header("Location", f"{self.server.url}/elsewhere")
         body = b"" if status < 400 else f"no {self.path} with {SECRET}".encode()
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(body) + self.server.owed))
         self.end_headers()
         self.wfile.write(body)
+        if self.server.owed:
+            self.server.over.wait(30)
 
     def log_message(self, *_args: Any) -> None:
         pass
@@ -92,6 +98,7 @@ def receiver() -> Iterator[Receiver]:
         thread = threading.Thread(target=receiver.serve_forever, args=[0.05], daemon=True)
         thread.start()
         yield receiver
+        receiver.over.set()
         receiver.shutdown()
         thread.join(10)
 
@@ -169,6 +176,26 @@ def test_an_error_that_passes_is_tried_again_and_signed_anew(receiver: Receiver,
     assert [check(headers, body, SECRET.encode(), seen) for headers, body in receiver.got] == [True, False, False]
     stamps = [int(headers["X-Lumen-Timestamp"]) for headers, _body in receiver.got]
     assert stamps[0] < stamps[-1]
+
+
+@pytest.mark.parametrize(("status", "said"), [(200, None), (404, "HTTP 404: no")])
+def test_an_answer_that_does_not_end_is_not_waited_for(
+    status: int, said: str | None, receiver: Receiver, send: Send
+) -> None:
+    receiver.answers, receiver.owed = [status], 1000
+    started = time.monotonic()
+    done = send(timeout=2)
+    assert time.monotonic() - started < 10
+    assert (done.get("status"), done.get("failed")) == ((200, None) if said is None else (None, True))
+    assert (said or "") in done.get("msg", "")
+
+
+def test_who_does_not_answer_at_all_is_left_in_time(receiver: Receiver, send: Send) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        started = time.monotonic()
+        failed = send(url=f"http://127.0.0.1:{silent.getsockname()[1]}{PATH}", timeout=0.5, attempts=2)
+        assert time.monotonic() - started < 10
+    assert "2 times: no answer (ReadTimeout)" in failed["msg"]
 
 
 def test_a_redirect_is_not_followed(receiver: Receiver, send: Send) -> None:
