@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 
 # Debian packages, one list for each purpose.
 PACKAGES_CHECK := git openssh-client python3-venv shellcheck
-PACKAGES_LAB := $(PACKAGES_CHECK) ca-certificates curl docker.io gcc iproute2 iptables libc6-dev mmdebstrap
+PACKAGES_LAB := $(PACKAGES_CHECK) ca-certificates curl docker.io gcc iproute2 iptables libc6-dev mmdebstrap openssh-server
 PACKAGES_BENCH := skopeo
 
 # The parts of `make check`, in the order of what fails first for the least time.

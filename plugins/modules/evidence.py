@@ -196,6 +196,11 @@ evidence:
       description: The commit that it was built from.
       type: str
       sample: 4be01c9
+    git:
+      description: The commits of the manifest, C(bump) and C(revert), each if there was one.
+      type: dict
+      sample:
+        bump: 90b4b4447d1c2a3e5f60718293a4b5c6d7e8f901
     who:
       description: Who released, and where.
       type: dict

@@ -126,6 +126,14 @@ options:
     description: How often the change is made again when somebody else was faster, or the server did not answer.
     type: int
     default: 5
+  wait:
+    description:
+      - For how long, in seconds, the change is tried again while the server does not answer.
+      - With V(0) a server that does not answer uses up one of the O(attempts).
+      - What the server refuses, such as a token or a push to a protected branch, fails at once in either case.
+    type: float
+    default: 0.0
+    version_added: 0.5.0
   timeout:
     description: How long one command of C(git) may take, in seconds, more than 0.
     type: float
@@ -240,6 +248,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "key_path": {"type": "path", "no_log": False},
     "known_hosts_path": {"type": "path"},
     "attempts": {"type": "int", "default": 5},
+    "wait": {"type": "float", "default": 0.0},
     "timeout": {"type": "float", "default": 60.0},
 }
 REQUIRED_IF = [("state", "present", ["image"]), ("state", "reverted", ["commit", "image"], True)]
@@ -260,6 +269,7 @@ RANGES = {
         lambda value: bool(value) and not value.startswith("/") and ".." not in value.split("/"),
     ),
     "timeout": SECONDS,
+    "wait": Range("seconds, 0 or more", lambda value: 0 <= value < float("inf")),
 }
 
 
@@ -276,7 +286,13 @@ def gitops_image(params: dict[str, Any], directory: str, clock: Clock, dry_run: 
     )
     service = GitopsImage(Repository(directory, remote, params["timeout"]), clock)
     place = Place(params["branch"], params["path"], params["container"], params["resource"], params["every"])
-    how = How(Person(**params["author"]), params["commit_message"] or "", params["skip_ci"], params["attempts"])
+    how = How(
+        Person(**params["author"]),
+        params["commit_message"] or "",
+        params["skip_ci"],
+        params["attempts"],
+        params["wait"],
+    )
     image = f"{params['image']}@{params['digest']}" if params["digest"] else params["image"]
     if params["state"] == "present":
         done = service.set(place, image, how, dry_run)

@@ -16,8 +16,11 @@ author:
 description:
   - Posts O(document) as JSON. With O(secret), the header C(X-Hub-Signature-256) is the HMAC-SHA256 of the body, as
     GitHub and Gitea sign theirs.
+  - With O(secret), the header C(X-Lumen-Signature) is the HMAC-SHA256 of the lines C(X-Lumen-Timestamp),
+    C(X-Lumen-Event) and C(X-Lumen-Delivery), each with a line feed, and the body. The time is of this attempt, in
+    epoch seconds, so that a receiver can refuse what somebody has recorded and sends again.
   - Sent again while the receiver does not answer or is overloaded. The header C(X-Lumen-Delivery) is the same for the
-    same document, so that a receiver can tell what it got twice.
+    same O(event) of the same O(id), so that a receiver can drop what it got twice.
 extends_documentation_fragment:
   - lumen.airgap.attributes
 attributes:
@@ -43,6 +46,13 @@ options:
     description: What it is about, for the header C(X-Lumen-Event).
     type: str
     default: release
+  id:
+    description:
+      - What the event happens to once, such as the id of a release. Who notifies again after a kill sends the same
+        C(X-Lumen-Delivery) then, also when the document has other times in it.
+      - Without it, the same document is the same delivery.
+    type: str
+    version_added: 0.5.0
   document:
     description: What is sent.
     type: dict
@@ -76,12 +86,13 @@ EXAMPLES = r"""
   lumen.airgap.notify:
     url: https://chat.example/hooks/releases
     secret: "{{ release_hook_secret }}"
+    id: "{{ evidence.evidence.release }}"
     document: "{{ evidence.evidence }}"
 """
 
 RETURN = r"""
 delivery:
-  description: The header C(X-Lumen-Delivery).
+  description: The header C(X-Lumen-Delivery), also in check mode.
   returned: success
   type: str
   sample: 9f86d081884c7d659a2feaa0c55ad015
@@ -103,7 +114,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.adapters.webhook import Delivery, Target, check_url, post
+from ..module_utils.adapters.http import machine_cas
+from ..module_utils.adapters.webhook import Delivery, Message, Target, check_url, post
 from ..module_utils.entry import run_module
 from ..module_utils.errors import AirgapError
 from ..module_utils.options import SECONDS, Range, check_ranges
@@ -114,6 +126,7 @@ _WORD = re.compile(r"[A-Za-z0-9._-]+")
 ARGUMENT_SPEC: dict[str, Any] = {
     "url": {"type": "str", "required": True, "no_log": True},
     "event": {"type": "str", "default": "release"},
+    "id": {"type": "str"},
     "document": {"type": "dict", "required": True},
     "secret": {"type": "str", "no_log": True},
     "ca_path": {"type": "path"},
@@ -133,9 +146,10 @@ def notify(params: dict[str, Any], clock: Clock, dry_run: bool, session: Any = N
     check_url(params["url"])
     if params["ca_path"] and not os.path.isfile(params["ca_path"]):
         raise AirgapError(f"There is no file {params['ca_path']}, which is named as ca_path")
-    verify = (params["ca_path"] or True) if params["validate_certs"] else False
+    verify = (params["ca_path"] or machine_cas()) if params["validate_certs"] else False
     target = Target(params["url"], params["secret"] or "", verify, params["timeout"], params["attempts"])
-    done = Delivery(0, "", 0) if dry_run else post(target, params["event"], params["document"], clock, session)
+    message = Message(params["event"], params["document"], params["id"] or "")
+    done = Delivery(0, message.delivery, 0) if dry_run else post(target, message, clock, session)
     return {"changed": True, "status": done.status, "delivery": done.id, "attempts": done.attempts}
 
 

@@ -11,9 +11,6 @@ left afterwards but images. What releases it has no rights but its identity's.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +27,7 @@ from ansible_collections.lumen.airgap.plugins.module_utils.engines.canary.pair i
 from ansible_collections.lumen.airgap.plugins.module_utils.services.canary.seen import is_ready
 
 from .conftest import ROOT, eventually
+from .plays import Plays
 
 SCENARIO = ROOT / "molecule" / "canary"
 NAMESPACE, NAME = "canary-test", "lumen-api"
@@ -59,7 +57,7 @@ CANARY_PLAY = """
 """
 
 
-class Site:
+class Site(Plays):
     """The application, and how it is released."""
 
     def __init__(self, path: Path) -> None:
@@ -71,41 +69,8 @@ class Site:
             "airgap_app_replicas": REPLICAS,
             "airgap_canary_steps": STEPS,
         }
-        self._argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "inventories/lab"]
-        self._argv += ["-e", f"@{SCENARIO / 'vars' / 'lab.yml'}", "-e", json.dumps(variables)]
-        self._environment = {
-            **os.environ,
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build"),
-            "ANSIBLE_NOCOLOR": "1",
-            "PYTHONUNBUFFERED": "1",
-            "MOLECULE_EPHEMERAL_DIRECTORY": str(path),
-        }
-
-    def start(self, playbook: str, **variables: str) -> subprocess.Popen[str]:
-        words = [word for name, value in variables.items() for word in ("-e", f"{name}={value}")]
-        return subprocess.Popen(
-            [*self._argv, *words, playbook],
-            cwd=ROOT,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def play(self, playbook: str, deadline: float = 300, **variables: str) -> tuple[int, str]:
-        process = self.start(playbook, **variables)
-        try:
-            output = process.communicate(timeout=deadline)[0]
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
-        return process.returncode, output
-
-    def must_play(self, playbook: str, deadline: float = 300) -> None:
-        code, output = self.play(playbook, deadline)
-        assert code == 0, output[-6000:]
+        arguments = ["-i", "inventories/lab", "-e", f"@{SCENARIO / 'vars' / 'lab.yml'}", "-e", json.dumps(variables)]
+        super().__init__(arguments, {"MOLECULE_EPHEMERAL_DIRECTORY": str(path)})
 
     def release(self, version: str, **variables: str) -> tuple[dict[str, Any], str]:
         """The evidence of release.yml, and what was printed."""
@@ -226,13 +191,12 @@ def test_killed_in_mid_step_and_taken_up_again(site: Site) -> None:
         canary = site.canary()
         return -1 if canary is None else int(json.loads(canary["metadata"]["annotations"][MEMORY_ANNOTATION])["index"])
 
-    process = site.start("playbooks/release.yml", version=FIRST)
+    run = site.start("playbooks/release.yml", version=FIRST)
     try:
         eventually("its second analysis runs", lambda: index() == 3, 120)
     finally:
         # This process alone: its workers are left to find out, as when a machine runs out of memory.
-        process.kill()
-        process.communicate(timeout=30)
+        run.kill(alone=True)
     killed = site.canary()
     assert killed is not None
     report, output = site.release(FIRST)

@@ -7,12 +7,8 @@
 from __future__ import annotations
 
 import base64
-import json
 import socket
-import ssl
 import threading
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,12 +17,9 @@ import pytest
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters import git
 from ansible_collections.lumen.airgap.plugins.module_utils.times import SystemClock
 from ansible_collections.lumen.airgap.plugins.modules import gitops_image as module
-from ansible_collections.lumen.airgap.tests.unit.fakes import certificates
 
-from .conftest import ROOT
+from .gitea import TOKEN, URL, api, own_repository
 
-URL = "http://192.168.2.2:30300"
-TOKEN = (ROOT / ".lab" / "gitea" / "token").read_text() if (ROOT / ".lab" / "gitea" / "token").exists() else ""
 PATH = "app.yaml"
 IMAGE = "192.168.2.2:5000/lumen-api"
 CONTAINERS = ("lumen-api", "side")
@@ -42,25 +35,13 @@ spec:
 """
 
 
-def api(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    headers = {"Authorization": f"token {TOKEN}", "Content-Type": "application/json"}
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"{URL}/api/v1{path}", method=method, headers=headers, data=data)
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        text = answer.read()
-    return json.loads(text) if text else None
-
-
 @pytest.fixture
 def repository() -> Iterator[str]:
     """A private repository with the manifest; its full name."""
-    name = f"gitops-{int(time.time() * 1000) % 10_000_000}"
-    api("POST", "/user/repos", {"name": name, "private": True, "auto_init": True, "default_branch": "main"})
-    full = f"{api('GET', '/user')['login']}/{name}"
-    content = base64.b64encode(MANIFEST.encode()).decode()
-    api("POST", f"/repos/{full}/contents/{PATH}", {"content": content, "branch": "main", "message": "the app"})
-    yield full
-    api("DELETE", f"/repos/{full}")
+    with own_repository() as full:
+        content = base64.b64encode(MANIFEST.encode()).decode()
+        api("POST", f"/repos/{full}/contents/{PATH}", {"content": content, "branch": "main", "message": "the app"})
+        yield full
 
 
 def run(directory: Path, repository: str, **params: Any) -> dict[str, Any]:
@@ -146,32 +127,3 @@ def test_a_gitea_that_is_away_is_said_to_be_so(repository: str, tmp_path: Path) 
         port = free.getsockname()[1]
     with pytest.raises(git.RemoteAway):
         run(tmp_path, repository, image=f"{IMAGE}:v1.1.0", repo=f"http://127.0.0.1:{port}/x.git", attempts=1)
-
-
-def test_a_certificate_that_nobody_signed_is_not_trusted(repository: str, tmp_path: Path) -> None:
-    files = certificates.make(tmp_path / "tls", "localhost")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(files.certificate, files.key)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=answer, args=[listener, context], daemon=True)
-        thread.start()
-        repo = f"https://localhost:{listener.getsockname()[1]}/x.git"
-        with pytest.raises(git.CertificateRefused):
-            run(tmp_path, repository, image=f"{IMAGE}:v1.1.0", repo=repo, attempts=1)
-        # The same server with its certificate known: it has no repository.
-        with pytest.raises(git.RepositoryMissing):
-            run(tmp_path, repository, image=f"{IMAGE}:v1.1.0", repo=repo, attempts=1, ca_path=files.certificate)
-
-
-def answer(listener: socket.socket, context: ssl.SSLContext) -> None:
-    """404 to whoever comes, until the listener is closed."""
-    while True:
-        try:
-            connection = listener.accept()[0]
-            with context.wrap_socket(connection, server_side=True) as stream:
-                stream.recv(65536)
-                stream.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        except ssl.SSLError:
-            continue
-        except OSError:
-            return

@@ -41,6 +41,10 @@ class CertificateRefused(GitError):
     """The server's certificate is not one that we trust."""
 
 
+class HostKeyRefused(GitError):
+    """The server's SSH key is not one that is known: another one than it had, or never seen."""
+
+
 class AccessDenied(GitError):
     """The server does not let us in, or not to this repository."""
 
@@ -299,7 +303,13 @@ _CAUSES = (
         "SSL routines",
     ),
     _cause(
-        AccessDenied,
+        HostKeyRefused,
+        "The server has another host key than the one that is known. Somebody may be in between: ask who runs it, and "
+        "replace the key that is known only then",
+        "remote host identification has changed",
+    ),
+    _cause(
+        HostKeyRefused,
         "The host key is not among those that are known: check it, and add it to them",
         "host key verification failed",
     ),

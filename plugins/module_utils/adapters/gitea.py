@@ -320,6 +320,39 @@ class Gitea:
         answer = self._send("GET", path, f"read the log of job {job_id}", about=f"the job {job_id}")
         return str(answer.content.decode("utf-8", "replace"))
 
+    # --- what is said of commits and tags ----------------------------------------------------------------------------
+
+    def statuses(self, owner: str, name: str, sha: str) -> list[dict[str, Any]]:
+        """All statuses that a commit ever got, in no certain order: id, status, context, description, target_url."""
+        path = f"{_repo(owner, name)}/commits/{quote(sha, safe='')}/statuses"
+        return self._pages(path, f"list the statuses of {sha} in {owner}/{name}", None, about=f"commit {sha}")
+
+    def add_status(self, owner: str, name: str, sha: str, status: Mapping[str, str]) -> None:
+        """Give a commit another status: state, context, description, target_url."""
+        path = f"{_repo(owner, name)}/statuses/{quote(sha, safe='')}"
+        what = f"write the status of {sha} in {owner}/{name}"
+        self._send("POST", path, what, dict(status), about=_of(owner, name))
+
+    def release(self, owner: str, name: str, tag: str) -> dict[str, Any] | None:
+        """The release note of a tag: id, name, body, html_url. None when it has none."""
+        path = f"{_repo(owner, name)}/releases/tags/{quote(tag, safe='')}"
+        try:
+            return dict(self._json("GET", path, f"read the release note of {tag} in {owner}/{name}"))
+        except NotFound:
+            return None
+
+    def create_release(self, owner: str, name: str, tag: str, title: str, body: str) -> dict[str, Any]:
+        """Give a tag a release note. Makes the tag when it is not there."""
+        what = f"write the release note of {tag} in {owner}/{name}"
+        given = {"tag_name": tag, "name": title, "body": body}
+        return dict(self._json("POST", f"{_repo(owner, name)}/releases", what, body=given, about=_of(owner, name)))
+
+    def edit_release(self, owner: str, name: str, release_id: int, values: Mapping[str, str]) -> dict[str, Any]:
+        """Change a release note: body, or name."""
+        path = f"{_repo(owner, name)}/releases/{release_id}"
+        what = f"write the release note {release_id} of {owner}/{name}"
+        return dict(self._json("PATCH", path, what, body=dict(values), about=f"release note {release_id}"))
+
     # --- users and their tokens ------------------------------------------------------------------------------------
 
     def user(self, name: str) -> dict[str, Any] | None:

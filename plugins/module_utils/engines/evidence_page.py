@@ -135,6 +135,7 @@ def _facts(evidence: Document) -> str:
         ("Image", evidence.get("image")),
         ("Digest", evidence.get("digest")),
         ("Commit", evidence.get("commit")),
+        ("Manifest", _git(evidence.get("git") or {})),
         ("Manifest", evidence.get("bump")),
         ("Driver", evidence.get("driver")),
         ("Scan", _scan(evidence.get("scan"))),
@@ -143,6 +144,11 @@ def _facts(evidence: Document) -> str:
     ]
     cells = [f"<dt>{name}</dt><dd>{_text(value)}</dd>" for name, value in rows if value not in (None, "")]
     return f"<dl>{''.join(cells)}</dl>"
+
+
+def _git(commits: Mapping[str, Any]) -> str:
+    said = {"bump": "bumped by", "revert": "taken back by"}
+    return ", ".join(f"{text} {commits[key]}" for key, text in said.items() if commits.get(key))
 
 
 def _scan(scan: Any) -> str:

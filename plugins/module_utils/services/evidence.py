@@ -51,10 +51,11 @@ def build(
         "reason": _reason(release, result, verdict),
         "driver": result.get("driver") or "rollout",
         "started_at": started,
-        "finished_at": release.get("finished_at") or result.get("finished_at") or rfc3339(now),
+        "finished_at": release.get("finished_at") or _last(release, result) or rfc3339(now),
         "image": image or result.get("image"),
         "digest": digest,
         "commit": commit,
+        "git": _git(release),
         "who": dict(who or {}),
         "scan": dict(scan or {}),
         "steps": list(result.get("steps") or []),
@@ -159,6 +160,21 @@ def _outcome(release: Mapping[str, Any], result: Mapping[str, Any], outcome: str
     if outcome is None and claimed == ROLLED_BACK and not (result.get("verified") or {}).get("hash"):
         return FAILED
     return str(claimed)
+
+
+def _last(release: Mapping[str, Any], result: Mapping[str, Any]) -> str | None:
+    """When the last thing happened, of which the way back in Git comes after the canary's end."""
+    if not result.get("finished_at"):
+        return None
+    times = [result["finished_at"], *(entry["at"] for entry in release.get("journal") or [])]
+    return str(max(times, key=parse_rfc3339))
+
+
+def _git(release: Mapping[str, Any]) -> dict[str, str]:
+    """The commits of the manifest: {bump, revert}, each if there was one."""
+    phases = {"bumped": "bump", "reverted": "revert"}
+    journal = release.get("journal") or []
+    return {phases[entry["phase"]]: str(entry["commit"]) for entry in journal if entry["phase"] in phases}
 
 
 def _reason(release: Mapping[str, Any], result: Mapping[str, Any], outcome: str) -> str:

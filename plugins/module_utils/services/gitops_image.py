@@ -28,6 +28,7 @@ except ImportError:
 #: Where Gitea looks for workflows: the first of these that is there.
 _WORKFLOWS = (".gitea/workflows", ".github/workflows")
 _PAUSE = 1.0
+_LONGEST_PAUSE = 5.0
 _SHOWN = 10
 
 AUTO, ALWAYS, NEVER = "auto", "always", "never"
@@ -78,12 +79,17 @@ class Place(NamedTuple):
 
 
 class How(NamedTuple):
-    """How it is committed. ``skip_ci``: auto, always or never; ``message`` may be empty."""
+    """How it is committed. ``skip_ci``: auto, always or never; ``message`` may be empty.
+
+    ``wait``: for how long, in seconds, it is tried again while the server does not answer. With 0 that is one of the
+    ``attempts``.
+    """
 
     author: Person
     message: str = ""
     skip_ci: str = AUTO
     attempts: int = 5
+    wait: float = 0.0
 
 
 class Done(NamedTuple):
@@ -118,6 +124,35 @@ class _Planned(NamedTuple):
     edit: gitops.Edit
     subject: str = ""
     undone: str = ""
+
+
+class _Attempts:
+    """The attempts at one change: ``number`` is that of the current one, ``pushed`` and ``undone`` are the last push.
+
+    Somebody who was faster uses one up; a server that does not answer uses up the time to wait for it instead.
+    """
+
+    def __init__(self, clock: Clock, how: How) -> None:
+        self._clock = clock
+        self._how = how
+        self._begun = clock.monotonic()
+        self._used = 0
+        self.number = 1
+        self.pushed, self.undone = "", ""
+
+    def again(self, error: Rejected | RemoteAway) -> None:
+        """Pause before the next one. Raises the error, with what was tried, when there is none left."""
+        if isinstance(error, RemoteAway) and self._how.wait:
+            over = self._clock.monotonic() - self._begun >= self._how.wait
+            tried = f"tried {self.number} times within {self._how.wait:g} s"
+        else:
+            self._used += 1
+            over = self._used >= self._how.attempts
+            tried = f"tried {self.number} times"
+        if over:
+            raise type(error)(f"{error.message} ({tried})", **error.details) from error
+        self._clock.sleep(min(_PAUSE * self.number, _LONGEST_PAUSE))
+        self.number += 1
 
 
 class GitopsImage:
@@ -165,31 +200,38 @@ class GitopsImage:
     def _swap(
         self, place: Place, how: How, plan: Callable[[str, File], _Planned], dry_run: bool, history: bool
     ) -> Done:
-        pushed, undone = "", ""
-        for attempt in range(1, how.attempts + 1):
-            head = self._repository.fetch(place.branch, history)
-            file = self._file(head, place)
-            planned = self._planned(plan, head, file, place)
-            edit = planned.edit
-            if not edit.changes:
-                arrived = bool(pushed) and self._arrived(place.branch, pushed)
-                now = pushed if arrived else head
-                return Done(arrived, now, "", (), file.text, file.text, attempt, undone if arrived else "")
-            message = self._message(head, place, how, planned.subject)
-            undone = planned.undone
-            done = Done(True, head, message, edit.changes, file.text, edit.text, attempt, undone)
-            if dry_run:
-                return done
-            pushed = self._repository.commit(head, place.path, File(edit.text, file.mode), message, how.author)
+        attempts = _Attempts(self._clock, how)
+        while True:
             try:
-                self._repository.push(pushed, place.branch)
-                return done._replace(commit=pushed)
+                return self._attempt(place, how, plan, dry_run, history, attempts)
             except (Rejected, RemoteAway) as error:
-                if attempt == how.attempts:
-                    said = f"{error.message} (tried {attempt} times)"
-                    raise type(error)(said, **error.details) from error
-                self._clock.sleep(_PAUSE * attempt)
-        raise AirgapError("at least one attempt is needed")
+                attempts.again(error)
+
+    def _attempt(
+        self,
+        place: Place,
+        how: How,
+        plan: Callable[[str, File], _Planned],
+        dry_run: bool,
+        history: bool,
+        so_far: _Attempts,
+    ) -> Done:
+        head = self._repository.fetch(place.branch, history)
+        file = self._file(head, place)
+        planned = self._planned(plan, head, file, place)
+        edit = planned.edit
+        if not edit.changes:
+            arrived = bool(so_far.pushed) and self._arrived(place.branch, so_far.pushed)
+            now, undone = (so_far.pushed, so_far.undone) if arrived else (head, "")
+            return Done(arrived, now, "", (), file.text, file.text, so_far.number, undone)
+        message = self._message(head, place, how, planned.subject)
+        done = Done(True, head, message, edit.changes, file.text, edit.text, so_far.number, planned.undone)
+        if dry_run:
+            return done
+        pushed = self._repository.commit(head, place.path, File(edit.text, file.mode), message, how.author)
+        so_far.pushed, so_far.undone = pushed, planned.undone
+        self._repository.push(pushed, place.branch)
+        return done._replace(commit=pushed)
 
     def _arrived(self, branch: str, pushed: str) -> bool:
         """Whether a push whose answer was lost has arrived all the same."""

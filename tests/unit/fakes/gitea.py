@@ -76,6 +76,9 @@ class FakeGitea(BaseAdapter):
             "runs": [],
             "jobs": {},
             "logs": {},
+            # Hash -> statuses in the order in which they came; release notes.
+            "statuses": {},
+            "releases": [],
         }
         return self.repositories[name]
 
@@ -188,6 +191,11 @@ class FakeGitea(BaseAdapter):
             (rf"{repository}/actions/jobs/(?P<id>\d+)/logs", self._log),
             (rf"{repository}/actions/secrets", self._secrets),
             (rf"{repository}/actions/secrets/(?P<secret>[^/]+)", self._secret),
+            (rf"{repository}/commits/(?P<sha>[^/]+)/statuses", self._statuses),
+            (rf"{repository}/statuses/(?P<sha>[^/]+)", self._statuses),
+            (rf"{repository}/releases", self._releases),
+            (rf"{repository}/releases/tags/(?P<tag>.+)", self._release_of_tag),
+            (rf"{repository}/releases/(?P<id>\d+)", self._release),
             (rf"{repository}/collaborators/(?P<user>[^/]+)/permission", self._permission),
             (rf"{repository}/collaborators/(?P<user>[^/]+)", self._collaborator),
             (rf"{repository}/contents/(?P<path>.+)", self._contents),
@@ -359,6 +367,40 @@ class FakeGitea(BaseAdapter):
     def _log(self, _method: str, found: dict[str, str], *_rest: Any) -> Answer:
         log = self.repositories[found["repository"]]["logs"].get(int(found["id"]))
         return (200, log) if log else (404, {"message": "logs have been cleaned up"})
+
+    # --- what is said of commits and tags
+
+    def _statuses(self, method: str, found: dict[str, str], query: dict[str, str], body: Any, _user: str) -> Answer:
+        statuses = self.repositories[found["repository"]]["statuses"].setdefault(found["sha"], [])
+        if method == "GET":
+            return 200, _page(statuses, query)
+        status = {"id": next(self._numbers), "status": body["state"], **body}
+        del status["state"]
+        statuses.append(status)
+        return 201, status
+
+    def _releases(self, _method: str, found: dict[str, str], _query: Any, body: Any, _user: str) -> Answer:
+        repository = self.repositories[found["repository"]]
+        if any(release["tag_name"] == body["tag_name"] for release in repository["releases"]):
+            return 409, {"message": "Release is has no Tag"}
+        repository["tags"].setdefault(body["tag_name"], {"sha": "made by Gitea"})
+        page = f"{URL}/{found['repository']}/releases/tag/{body['tag_name']}"
+        release = {"id": next(self._numbers), "html_url": page, **body}
+        repository["releases"].append(release)
+        return 201, release
+
+    def _release_of_tag(self, _method: str, found: dict[str, str], *_rest: Any) -> Answer:
+        releases = self.repositories[found["repository"]]["releases"]
+        release = next((each for each in releases if each["tag_name"] == found["tag"]), None)
+        return (200, release) if release else (404, {"message": "not found"})
+
+    def _release(self, _method: str, found: dict[str, str], _query: Any, body: Any, _user: str) -> Answer:
+        releases = self.repositories[found["repository"]]["releases"]
+        release = next((each for each in releases if each["id"] == int(found["id"])), None)
+        if release is None:
+            return 404, {"message": "not found"}
+        release.update(body)
+        return 200, release
 
     # --- users
 

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters import git
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
 from ansible_collections.lumen.airgap.plugins.module_utils.options import check_ranges
 from ansible_collections.lumen.airgap.plugins.modules import gitops_image as module
 from ansible_collections.lumen.airgap.tests.unit.fakes.clock import FakeClock
 from ansible_collections.lumen.airgap.tests.unit.fakes.git import Origin
+from ansible_collections.lumen.airgap.tests.unit.modules.conftest import Run
 
 PATH = "manifests/app/03-lumen-api.yaml"
 OLD, NEW, NEWER = (f"192.168.2.2:5000/lumen-api:v1.{minor}.0" for minor in range(3))
@@ -201,6 +203,56 @@ def test_a_push_whose_answer_was_lost_has_arrived(site: Site, monkeypatch: pytes
     done = site(image=NEW)
     assert done["changed"]
     assert done["commit"] == site.origin.git("rev-parse", "main^", at=site.origin.path)
+
+
+# -- a server that is away -------------------------------------------------------------------------------------------
+
+
+def away(monkeypatch: pytest.MonkeyPatch, site: Site, until: float, error: type[git.GitError] = git.RemoteAway) -> None:
+    """Nothing can be fetched until so many seconds after the start."""
+    fetch = git.Repository.fetch
+
+    def late(self: git.Repository, branch: str, history: bool = False) -> str:
+        if site.clock.monotonic() < until:
+            raise error("the server does not answer")
+        return fetch(self, branch, history)
+
+    monkeypatch.setattr(git.Repository, "fetch", late)
+
+
+def test_a_server_that_is_away_is_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    away(monkeypatch, site, until=90)
+    bump = site(image=NEW, wait=120.0, attempts=1)
+    assert bump["changed"]
+    assert bump["attempts"] > 5
+    assert 90 <= site.clock.monotonic() < 100
+    away(monkeypatch, site, until=site.clock.monotonic() + 90)
+    assert site.revert(bump["commit"], wait=120.0)["changed"]
+    assert site.origin.text(PATH) == MANIFEST
+
+
+def test_it_is_not_waited_for_longer_than_was_said(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    away(monkeypatch, site, until=1000)
+    with pytest.raises(git.RemoteAway, match=r"does not answer \(tried \d+ times within 60 s\)"):
+        site(image=NEW, wait=60.0)
+    assert 60 <= site.clock.monotonic() <= 65
+
+
+def test_without_a_time_to_wait_it_is_tried_as_often_as_was_said(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    away(monkeypatch, site, until=1000)
+    with pytest.raises(git.RemoteAway, match=r"\(tried 3 times\)"):
+        site(image=NEW, attempts=3)
+    assert site.clock.monotonic() == 3
+
+
+@pytest.mark.parametrize("error", [git.AccessDenied, git.BranchProtected, git.BranchMissing, git.CertificateRefused])
+def test_what_the_server_refuses_is_not_waited_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch, error: type[git.GitError]
+) -> None:
+    away(monkeypatch, site, until=1000, error=error)
+    with pytest.raises(error):
+        site(image=NEW, wait=60.0)
+    assert site.clock.monotonic() == 0
 
 
 # -- reverting ---------------------------------------------------------------------------------------------------------
@@ -491,3 +543,25 @@ def test_what_makes_no_sense_is_refused(site: Site, params: dict[str, Any], why:
         site(**{"image": NEW, **params})
     assert "secret" not in str(refused.value)
     assert "token@" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("params", "why"),
+    [
+        ({}, "state is present but all of the following are missing: image"),
+        ({"state": "reverted"}, "state is reverted but any of the following are missing: commit, image"),
+        ({"state": "reverted", "commit": "a" * 40, "image": NEW}, "mutually exclusive: commit|image"),
+        ({"state": "reverted", "commit": "a" * 40, "digest": "sha256:x"}, "required by 'digest': image"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(params: dict[str, Any], why: str, run: Run) -> None:
+    assert why in run(module, repo="https://gitea.test/x.git", path=PATH, **params)["msg"]
+
+
+def test_as_ansible_calls_it(site: Site, run: Run) -> None:
+    given = {"repo": site.origin.url, "path": PATH}
+    bump = run(module, **given, image=NEW)
+    done = run(module, **given, state="reverted", image=NEW)
+    assert (done["changed"], done["undone"]) == (True, bump["commit"])
+    assert run(module, **given, state="reverted", image=NEW)["changed"] is False
+    assert set(done) - {"changed", "diff", "invocation"} == set(yaml.safe_load(module.RETURN))
