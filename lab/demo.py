@@ -290,21 +290,27 @@ def heading(text: str) -> None:
 
 
 def closing(app: App, good: str, bad: str) -> str:
+    """What to try next, after both releases."""
     following = next_versions([bad])[0]
-    variables = f" -e @{app.variables}" if app.variables else ""
-    lines = CLOSING.format(
-        namespace=app.namespace, driver=app.driver, next=following, good=good, play=f"{PLAY}{variables}"
+    again = "make demo" if app.in_git else f"make demo DRIVER={app.driver}"
+    play = f".venv/bin/ansible-playbook -i {INVENTORY}" + (f" -e @{app.variables}" if app.variables else "")
+    text = CLOSING.format(
+        namespace=app.namespace,
+        kind=f"{app.driver}s",
+        again=f"{again:<50}",
+        next=following,
+        good=good,
+        play=play,
     )
-    return lines + (CLOSING_IN_GIT.format(good=good) if app.in_git else "")
+    return text + (CLOSING_IN_GIT if app.in_git else "")
 
 
-PLAY = f".venv/bin/ansible-playbook -i {INVENTORY}"
 CLOSING = """
 The lab stays up. What to try next:
   make lab-status                                   nodes, pods and addresses
-  .lab/bin/kubectl --kubeconfig .lab/kubeconfig -n {namespace} get {driver}s,pods
+  .lab/bin/kubectl -n {namespace} get {kind},pods
                                                     the application
-  make demo DRIVER={driver}                         two more versions, from {next} on
+  {again}two more versions, from {next} on
 A release of your own, here one that fails every tenth request:
   play="{play}"
   $play lab/playbooks/demo-version.yml -e version={next} -e error_rate=0.1
@@ -312,7 +318,8 @@ A release of your own, here one that fails every tenth request:
 A version that is released already is not released again:
   $play playbooks/release.yml -e version={good}"""
 CLOSING_IN_GIT = """
-What holds up a release, or held up the last one:
+What is released, and what holds a release up:
+  $play playbooks/status.yml
   $play playbooks/doctor.yml
 Gitea: http://192.168.2.2:30300/lumen/lumen, its admin's password is in the Secret gitea/gitea-admin"""
 
