@@ -175,7 +175,9 @@ def test_killed_anywhere_there_is_one_document_for_each_release(site: Site) -> N
         assert Path(made.path).name == f"{APP}-{release}.json"
     assert ended < KILLS, "every process was faster than its end"
     assert codes(site.found()) == []
-    assert sorted(path.suffix for path in site.path.iterdir()) == [".json"] * KILLS
+    # Killed while it writes, a process can leave a hidden file that nobody reads.
+    shown = [path for path in site.path.iterdir() if not path.name.startswith(".")]
+    assert sorted(path.suffix for path in shown) == [".json"] * KILLS
 
 
 def test_the_identity_writes_the_end_of_the_chain_and_no_other_map(site: Site) -> None:
