@@ -170,6 +170,7 @@ class ReleaseSite(Plays):
 
     def remove(self) -> None:
         """Everything but evidence; what is not there any more is not missed."""
+        self.kill_all()
         failures = []
         removals: list[Callable[[], object]] = [lambda: self._applications("absent")]
         removals += [
