@@ -87,10 +87,11 @@ class Plays:
             "PYTHONUNBUFFERED": "1",
             **(environment or {}),
         }
+        self._runs: list[Run] = []
 
     def start(self, playbook: str, **variables: str) -> Run:
         words = [word for name, value in variables.items() for word in ("-e", f"{name}={value}")]
-        return Run(
+        run = Run(
             subprocess.Popen(
                 [*self._argv, *words, playbook],
                 cwd=ROOT,
@@ -101,6 +102,14 @@ class Plays:
                 text=True,
             )
         )
+        self._runs.append(run)
+        return run
+
+    def kill_all(self) -> None:
+        """What a test that failed, or was interrupted, has left running."""
+        for run in self._runs:
+            if run.process.poll() is None:
+                run.kill()
 
     def play(self, playbook: str, deadline: float = 300, **variables: str) -> tuple[int, str]:
         return self.start(playbook, **variables).end(deadline)

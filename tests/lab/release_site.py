@@ -144,7 +144,8 @@ class ReleaseSite(Plays):
         self.owner: str = gitea("GET", "/user")["login"]
         self.repository = f"{self.owner}/{name}"
         self.images = Images(name)
-        self._number = 1
+        # Nodes keep the images of the versions of a run before.
+        self._number = int(time.time())
         self._commit = ""
         (path / "group_vars").symlink_to(ROOT / "inventories" / "lab" / "group_vars")
         (path / "hosts.yml").write_text(yaml.safe_dump(self._inventory()))
@@ -169,6 +170,7 @@ class ReleaseSite(Plays):
 
     def remove(self) -> None:
         """Everything but evidence; what is not there any more is not missed."""
+        self.kill_all()
         failures = []
         removals: list[Callable[[], object]] = [lambda: self._applications("absent")]
         removals += [

@@ -45,6 +45,8 @@ _VERIFY_SECONDS = 60.0
 _CATCH_UP_SECONDS, _QUIET_SECONDS = 3.0, 0.5
 
 # Journal entries of this loop.
+#: Not of the canary, but of what brings it: Git names the image, and from then on it comes by itself.
+BUMPED = "bumped"
 STARTED, OBSERVED, STEP, PROMOTING = "canary_started", "canary_observed", "canary_step", "canary_promoting"
 ABORTING, RESTORING, ENDED = "canary_aborting", "canary_restoring", "canary_ended"
 GATE = "canary_gate"
@@ -277,7 +279,7 @@ class Release:
     def _nothing_to_do(self, situation: Situation) -> bool:
         wanted = self._options.image or situation.image
         resting = situation.stable_hash == situation.hash and not situation.changing and situation.healthy
-        return resting and situation.observed and situation.image == wanted and not self._journal.has(STARTED)
+        return resting and situation.observed and situation.image == wanted and not self._journal.begun
 
     def _already_running(self, situation: Situation) -> dict[str, Any]:
         reason = "already running" if self._options.image else "no change in progress"
@@ -812,14 +814,22 @@ class _Journal:
 
     def __init__(self, record: Record | None) -> None:
         self._entries: list[dict[str, Any]] = []
+        self._brought = False
         if record is not None:
             self.read(record)
 
     def read(self, record: Record) -> None:
+        phases = [str(entry.get("phase", "")) for entry in record.journal]
         self._entries = [entry for entry in record.journal if str(entry.get("phase", "")).startswith("canary_")]
+        self._brought = record.resumed and BUMPED in phases
 
     def has(self, phase: str) -> bool:
         return any(entry["phase"] == phase for entry in self._entries)
+
+    @property
+    def begun(self) -> bool:
+        """Whether there was a canary: its end, also one that nobody watched, is told and not only found."""
+        return any(self.has(phase) for phase in (STARTED, OBSERVED)) or self._brought
 
     def promoting(self, key: _Pause) -> bool:
         return any(entry["phase"] == PROMOTING and _pause_of(entry) == key for entry in self._entries)

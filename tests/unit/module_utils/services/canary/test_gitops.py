@@ -16,6 +16,7 @@ from ansible_collections.lumen.airgap.plugins.module_utils.engines.argo.ownershi
 )
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
 from ansible_collections.lumen.airgap.plugins.module_utils.services.canary.rollout import RolloutDriver
+from ansible_collections.lumen.airgap.plugins.module_utils.services.release_record import Record
 from ansible_collections.lumen.airgap.plugins.module_utils.services.rollout import Request, Rollouts
 from ansible_collections.lumen.airgap.tests.unit.fakes.canary_lab import (
     ANALYSIS,
@@ -156,9 +157,23 @@ def test_killed_at_any_moment_and_taken_up_without_a_second_promotion() -> None:
         told += 1
 
 
-def killed_at(lab: Lab, line: int) -> bool:
+@pytest.mark.parametrize("line", [0, 3, 6])
+def test_a_canary_that_ended_while_nobody_looked_is_told_all_the_same(line: int) -> None:
+    lab = under_git(Lab())
+    record = lab.record()
+    record.note("bumped", text="Git names it")
+    assert killed_at(lab, line, record)
+    lab.clock.sleep(600)
+    result = lab.release(NEW, record=lab.record(force=True)).run()
+    assert (result["outcome"], result["image"]) == ("promoted", NEW)
+    assert {each["phase"] for each in result["measurements"]} == {"Successful"}
+    kinds = ["setWeight", "analysis", "setWeight", "analysis", "setWeight"]
+    assert [step["kind"] for step in result["steps"]] == kinds
+
+
+def killed_at(lab: Lab, line: int, record: Record | None = None) -> bool:
     """Run until the line with this number is told; whether it came to that."""
-    release = lab.release(NEW, gate=True, record=lab.record())
+    release = lab.release(NEW, gate=True, record=record or lab.record())
     real = lab.out.line
 
     def tell(text: str) -> None:
