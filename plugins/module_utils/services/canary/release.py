@@ -226,6 +226,9 @@ class Release:
         begun = self._journal.has(STARTED) and situation.image == self._our_image()
         ours = self._journal.has(OBSERVED) or begun
         if situation.aborted and situation.changing and not ours:
+            # What this release has brought by Git can fail before anybody looks.
+            if self._journal.bumped and situation.image == self._options.image:
+                return situation
             raise AirgapError(_already_aborted(situation))
         other = situation.changing and situation.image != self._options.image
         if self._options.image and other and not ours:
@@ -814,14 +817,15 @@ class _Journal:
 
     def __init__(self, record: Record | None) -> None:
         self._entries: list[dict[str, Any]] = []
-        self._brought = False
+        self._brought = self.bumped = False
         if record is not None:
             self.read(record)
 
     def read(self, record: Record) -> None:
         phases = [str(entry.get("phase", "")) for entry in record.journal]
         self._entries = [entry for entry in record.journal if str(entry.get("phase", "")).startswith("canary_")]
-        self._brought = record.resumed and BUMPED in phases
+        self.bumped = BUMPED in phases
+        self._brought = record.resumed and self.bumped
 
     def has(self, phase: str) -> bool:
         return any(entry["phase"] == phase for entry in self._entries)

@@ -171,6 +171,19 @@ def test_a_canary_that_ended_while_nobody_looked_is_told_all_the_same(line: int)
     assert [step["kind"] for step in result["steps"]] == kinds
 
 
+def test_a_canary_that_was_aborted_before_anybody_looked_is_taken_back() -> None:
+    lab = under_git(Lab(answers=["Failed"] * 9))
+    record = lab.record()
+    record.note("bumped", text="Git names it")
+    bump(lab)
+    lab.clock.sleep(600)
+    assert lab.session.get(ROLLOUT, NAME, NAMESPACE)["status"]["abort"] is True
+    result = lab.release(NEW, record=record).run()
+    assert result["outcome"] == "rolled_back"
+    assert "assessed Failed" in result["reason"]
+    assert "revert the commit that brought it" in result["advice"]
+
+
 def killed_at(lab: Lab, line: int, record: Record | None = None) -> bool:
     """Run until the line with this number is told; whether it came to that."""
     release = lab.release(NEW, gate=True, record=record or lab.record())
