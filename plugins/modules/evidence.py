@@ -197,6 +197,11 @@ evidence:
       description: The commit that it was built from.
       type: str
       sample: 4be01c9
+    pipeline:
+      description: The run that made the image, as RV(lumen.airgap.pipeline#module:run). Empty where none did.
+      type: dict
+      sample:
+        url: http://192.168.2.2:30300/lumen/lumen/actions/runs/7
     git:
       description: The commits of the manifest, C(bump) and C(revert), each if there was one.
       type: dict

@@ -126,6 +126,8 @@ run:
     url: http://192.168.2.2:30300/lumen/lumen/actions/runs/7
     attempt: 1
     conclusion: success
+    started_at: "2026-01-01T00:00:00Z"
+    completed_at: "2026-01-01T00:00:31Z"
 jobs:
   description: Its jobs.
   returned: always, once there is a run

@@ -55,6 +55,7 @@ def build(
         "image": image or result.get("image"),
         "digest": digest,
         "commit": commit,
+        "pipeline": _pipeline(release),
         "git": _git(release),
         "who": dict(who or {}),
         "scan": dict(scan or {}),
@@ -168,6 +169,12 @@ def _last(release: Mapping[str, Any], result: Mapping[str, Any]) -> str | None:
         return None
     times = [result["finished_at"], *(entry["at"] for entry in release.get("journal") or [])]
     return str(max(times, key=parse_rfc3339))
+
+
+def _pipeline(release: Mapping[str, Any]) -> dict[str, Any]:
+    """The run that made the image, if one did."""
+    runs = [entry["pipeline"] for entry in release.get("journal") or [] if entry.get("pipeline")]
+    return dict(runs[-1]) if runs else {}
 
 
 def _git(release: Mapping[str, Any]) -> dict[str, str]:

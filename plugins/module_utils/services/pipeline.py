@@ -299,4 +299,6 @@ def _report(run: Mapping[str, Any]) -> dict[str, Any]:
         "url": str(run.get("html_url") or ""),
         "attempt": int(run.get("run_attempt") or 0),
         "conclusion": str(run.get("conclusion") or ""),
+        "started_at": str(run.get("started_at") or ""),
+        "completed_at": str(run.get("completed_at") or ""),
     }

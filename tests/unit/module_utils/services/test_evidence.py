@@ -62,12 +62,14 @@ def canary(**changes: Any) -> dict[str, Any]:
 
 def test_what_git_has_said_and_when_it_went_back() -> None:
     journal = [
+        {"phase": "pushed", "at": "2026-01-01T00:00:09Z", "text": "pushed", "pipeline": {"url": "http://gitea/1"}},
         {"phase": "bumped", "at": "2026-01-01T00:00:10Z", "commit": "b1"},
         {"phase": "reverted", "at": "2026-01-01T00:03:00Z", "commit": "b2", "text": "Git is back"},
     ]
     ended = {"finished_at": "2026-01-01T00:02:00Z", "outcome": "rolled_back", "verified": {"hash": "abc"}}
     document = build(release(outcome=None, finished_at=None, journal=journal), ended, EPOCH)
     assert document["git"] == {"bump": "b1", "revert": "b2"}
+    assert document["pipeline"] == {"url": "http://gitea/1"}
     assert document["finished_at"] == "2026-01-01T00:03:00Z"
     assert document["timeline"][-1]["text"] == "Git is back"
 
@@ -88,6 +90,7 @@ def test_a_promoted_release() -> None:
         "image": "reg/api:v1",
         "digest": "sha256:1",
         "commit": "4be01c9",
+        "pipeline": {},
         "git": {},
         "who": who,
         "scan": scan,

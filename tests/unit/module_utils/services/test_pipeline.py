@@ -81,7 +81,7 @@ class Site:
         job.update(status="completed", conclusion=conclusion, steps=steps, **times)
         bad = conclusion == "failure"
         ended = [each.get("conclusion") for each in self.repository["jobs"][run["id"]]]
-        run.update(status="completed", conclusion="failure" if "failure" in ended else "success")
+        run.update(status="completed", conclusion="failure" if "failure" in ended else "success", **times)
         if bad:
             self.repository["logs"][job["id"]] = (
                 "2026-01-01T00:00:11Z go test ./...\n2026-01-01T00:00:12Z --- FAIL: TestHealth\n"
@@ -114,6 +114,8 @@ def test_from_the_tag_to_the_bump(site: Site) -> None:
         "url": f"{URL}/lumen/lumen/actions/runs/1",
         "attempt": 1,
         "conclusion": "success",
+        "started_at": "2026-01-01T00:00:10Z",
+        "completed_at": "2026-01-01T00:00:17Z",
     }
     assert [job["conclusion"] for job in done["jobs"]] == ["success", "skipped", "success"]
     assert done["bump"]["message"] == "chore: bump a to v1.1.0"
