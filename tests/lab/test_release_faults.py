@@ -76,21 +76,15 @@ def stage(site: ReleaseSite) -> Stage:
 
 # -- killed ------------------------------------------------------------------------------------------------------------
 
-IMAGE = [r"TASK \[Take the release", r"TASK \[Ask the registry", r"TASK \[Write down that the image is there"]
-BUMP = [r"TASK \[Have the manifest name the image", r"TASK \[Write down what Git says", r"TASK \[Have Argo CD bring it"]
-BACK = [
-    r"TASK \[Take the bump back",
-    r"TASK \[Write down that Git is back",
-    r"TASK \[Have Argo CD bring back",
-    r"TASK \[See that stable alone",
-]
+BUMP = [r"TASK \[Write down that the image is there", r"TASK \[Write down what Git says", r"TASK \[Have Argo CD bring it"]
+BACK = [r"TASK \[Write down that Git is back", r"TASK \[Have Argo CD bring back"]
 END = [r"TASK \[Write the evidence", r"TASK \[Give the release back"]
 CHECK = r"check 1/4"
 
 
 @pytest.mark.parametrize(
     ("outcome", "phases"),
-    [("promoted", [*IMAGE, *BUMP, CHECK, *END]), ("rolled_back", [CHECK, *BACK, *END])],
+    [("promoted", [r"TASK \[Take the release", *BUMP, CHECK, *END]), ("rolled_back", [CHECK, *BACK, *END])],
     ids=["good", "bad"],
 )
 def test_killed_in_each_phase_and_run_again(stage: Stage, outcome: str, phases: list[str]) -> None:
