@@ -76,7 +76,11 @@ def stage(site: ReleaseSite) -> Stage:
 
 # -- killed ------------------------------------------------------------------------------------------------------------
 
-BUMP = [r"TASK \[Write down that the image is there", r"TASK \[Write down what Git says", r"TASK \[Have Argo CD bring it"]
+BUMP = [
+    r"TASK \[Write down that the image is there",
+    r"TASK \[Write down what Git says",
+    r"TASK \[Have Argo CD bring it",
+]
 BACK = [r"TASK \[Write down that Git is back", r"TASK \[Have Argo CD bring back"]
 END = [r"TASK \[Write the evidence", r"TASK \[Give the release back"]
 CHECK = r"check 1/4"
