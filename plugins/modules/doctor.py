@@ -158,7 +158,8 @@ findings:
       description:
         - What kind of cause it is, for programs.
         - Of images and pods V(image-missing), V(image-unreachable), V(image-unknown), V(image-elsewhere),
-          V(pod-cannot-start), V(pods-refused), V(workload-down).
+          V(pod-cannot-start), V(pods-refused), V(workload-down),
+          V(policy-blocks-prometheus).
         - Of the pipeline V(runner-offline), V(runner-labels), V(tag-missing), V(tag-skip-ci), V(tag-no-workflow),
           V(tag-not-picked-up), V(pipeline-failed), V(pipeline-waiting), V(actions-off).
         - Of Argo CD V(crd-missing), V(sync-failed), V(ignore-differences-missing), V(out-of-sync), V(not-synced),
@@ -262,6 +263,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
 
 def examine(params: dict[str, Any]) -> Report:
     """What the module does, with its validated parameters."""
+    asked = params["prometheus"]
     wanted = Wanted(
         app=params["app"],
         namespace=params["namespace"],
@@ -275,6 +277,7 @@ def examine(params: dict[str, Any]) -> Report:
         branch=params["branch"],
         manifest=params["manifest"],
         image_repository=params["image_repository"] or "",
+        prometheus=("", "") if asked.get("url") else (asked["namespace"], asked["service"]),
     )
     gitea = params["gitea"]
     return Doctor(

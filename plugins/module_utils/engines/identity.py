@@ -108,6 +108,8 @@ def rights(wanted: Wanted) -> list[Right]:
     if wanted.prometheus:
         namespace, service, port = wanted.prometheus
         found.append(Right(namespace, "", ("services/proxy",), ("get",), (f"{service}:{port}",), "ask Prometheus"))
+        if "rollout" in wanted.drivers:
+            found += _of_the_way(namespace, [each for each in wanted.observed if each])
     if wanted.argocd_namespace:
         where = wanted.argocd_namespace
         found.append(Right(where, argo, ("applications",), _READ, (), "follow a sync, find what holds it up"))
@@ -121,6 +123,18 @@ def rights(wanted: Wanted) -> list[Right]:
             Right(namespace, "apps", ("deployments", "statefulsets"), ("list",), (), "see whether a controller runs")
         )
     return found
+
+
+def _of_the_way(prometheus: str, observed: Sequence[str]) -> list[Right]:
+    """To see whether NetworkPolicies let a controller reach Prometheus."""
+    why = "see whether Argo Rollouts reaches Prometheus"
+    both = tuple(dict.fromkeys((prometheus, *observed)))
+    return [
+        Right("", "", ("namespaces",), ("get",), both, why),
+        *(Right(namespace, "networking.k8s.io", ("networkpolicies",), ("list",), (), why) for namespace in both),
+        Right(prometheus, "discovery.k8s.io", ("endpointslices",), ("list",), (), why),
+        *([] if prometheus in observed else [Right(prometheus, "", ("pods",), ("list",), (), why)]),
+    ]
 
 
 def _of_rollout(wanted: Wanted) -> list[Right]:

@@ -23,7 +23,10 @@ from ..adapters.kube.kinds import (
     ANALYSIS_RUN,
     APPLICATION,
     DEPLOYMENT,
+    ENDPOINT_SLICE,
     LEASE,
+    NAMESPACE,
+    NETWORK_POLICY,
     POD,
     REPLICA_SET,
     ROLLOUT,
@@ -122,6 +125,8 @@ class Wanted:
     """Where the runner is registered, as ``adapters.gitea.Scope``; empty for wherever it may be."""
     image_repository: str = ""
     """The app's repository in the registry; empty for its name."""
+    prometheus: tuple[str, str] = ("", "")
+    """Namespace and name of its Service; empty where it is asked by another way."""
 
 
 @dataclass
@@ -178,6 +183,7 @@ class Doctor:
             ("The app's objects", self._read_app),
             ("Argo CD", self._read_applications),
             ("The controllers", self._read_workloads),
+            ("The way to Prometheus", self._read_network),
             ("The release", self._read_release),
             ("Gitea", lambda facts: replace(facts, pipeline=self._read_gitea())),
             ("The registry", self._read_registry),
@@ -281,7 +287,9 @@ class Doctor:
         return facts
 
     def _list(self, kind: Kind, namespace: str, selector: str | None = None) -> list[dict[str, Any]]:
-        plural = {"StatefulSet": "StatefulSets", "AnalysisRun": "AnalysisRuns"}.get(kind.kind, f"{kind.kind}s")
+        plural = {"StatefulSet": "StatefulSets", "AnalysisRun": "AnalysisRuns", "NetworkPolicy": "NetworkPolicies"}.get(
+            kind.kind, f"{kind.kind}s"
+        )
         part = f"{plural} in {namespace}"
         return self._in_cluster(part, lambda: self.session.list(kind, namespace, selector).items, [])
 
@@ -322,6 +330,27 @@ class Doctor:
                 each for each in expected if each[0] in seen and facts.rollouts_known and self._installed(each[0])
             ],
         )
+
+    def _read_network(self, facts: Facts) -> Facts:
+        """What decides whether Argo Rollouts reaches Prometheus."""
+        rollouts, (monitoring, service) = self.wanted.rollouts_namespace, self.wanted.prometheus
+        if not (rollouts and monitoring and facts.rollouts_known):
+            return facts
+        before = len(self._unreached)
+        network: list[dict[str, Any]] = []
+        for name in dict.fromkeys((rollouts, monitoring)):
+            network += [*self._namespace(name), *self._list(POD, name), *self._list(NETWORK_POLICY, name)]
+        slices = self._list(ENDPOINT_SLICE, monitoring, f"kubernetes.io/service-name={service}")
+        if not self._cluster or len(self._unreached) > before:
+            return facts
+        return replace(facts, network=network, prometheus_pods=_behind(slices))
+
+    def _namespace(self, name: str) -> list[dict[str, Any]]:
+        def read() -> list[dict[str, Any]]:
+            found = self.session.find(NAMESPACE, name)
+            return [] if found is None else [found]
+
+        return self._in_cluster(f"The namespace {name}", read, [])
 
     def _installed(self, namespace: str) -> bool:
         """Argo CD's controllers are not missed where its Applications are not known, which is told by itself."""
@@ -470,6 +499,17 @@ class Doctor:
         if queries:
             self._looked_at.append("Prometheus")
         return replace(facts, queries=answers)
+
+
+def _behind(slices: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
+    """The pods of EndpointSlices, each with each of its ports."""
+    return [
+        (f"{target['namespace']}/{target['name']}", int(port["port"]))
+        for piece in slices
+        for endpoint in piece.get("endpoints") or ()
+        for port in piece.get("ports") or ()
+        if (target := endpoint.get("targetRef") or {}).get("kind") == "Pod" and port.get("port")
+    ]
 
 
 def deploys_into(application: Mapping[str, Any], namespaces: set[str]) -> bool:

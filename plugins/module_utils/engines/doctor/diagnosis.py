@@ -15,6 +15,7 @@ from .application import check_applications
 from .facts import ERROR, INFO, SEVERITIES, WARNING, Facts, Finding, how
 from .pipeline import check_git, check_pipeline
 from .pods import check_pods, check_replica_sets, check_workloads
+from .policies import check_policies
 from .rollout import check_rollout
 
 _DAY = 86400.0
@@ -91,6 +92,7 @@ CHECKS: Sequence[Callable[[Facts], Iterator[Finding]]] = (
     check_analysis,
     check_rollout,
     check_workloads,
+    check_policies,
     check_release,
     check_identity,
 )

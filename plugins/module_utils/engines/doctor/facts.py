@@ -126,6 +126,10 @@ class Facts:
     """A metric's query → what Prometheus answers now, as text."""
     queries_failed: str = ""
     """Why Prometheus could not be asked."""
+    network: Sequence[Object] = ()
+    """Namespaces, pods and NetworkPolicies of Argo Rollouts and of Prometheus; empty when not all could be read."""
+    prometheus_pods: Sequence[tuple[str, int]] = ()
+    """(``namespace/pod``, port) of those behind its Service."""
     pipeline: Pipeline | None = None
     record: Object = field(default_factory=dict)
     """The latest release of the app."""

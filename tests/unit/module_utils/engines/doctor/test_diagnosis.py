@@ -30,7 +30,7 @@ def test_an_object_of_an_odd_shape_is_a_finding() -> None:
 
 
 def test_all_checks_are_made() -> None:
-    assert len(CHECKS) == len(set(CHECKS)) == 11
+    assert len(CHECKS) == len(set(CHECKS)) == 12
 
 
 FINDINGS = [
