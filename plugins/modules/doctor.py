@@ -277,7 +277,7 @@ def examine(params: dict[str, Any]) -> Report:
         branch=params["branch"],
         manifest=params["manifest"],
         image_repository=params["image_repository"] or "",
-        prometheus=("", "") if asked.get("url") else (asked["namespace"], asked["service"]),
+        prometheus=("", "", 0) if asked.get("url") else (asked["namespace"], asked["service"], int(asked["port"])),
     )
     gitea = params["gitea"]
     return Doctor(

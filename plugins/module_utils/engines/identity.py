@@ -109,7 +109,10 @@ def rights(wanted: Wanted) -> list[Right]:
         namespace, service, port = wanted.prometheus
         found.append(Right(namespace, "", ("services/proxy",), ("get",), (f"{service}:{port}",), "ask Prometheus"))
         if "rollout" in wanted.drivers:
-            found += _of_the_way(namespace, [each for each in wanted.observed if each])
+            # One of them is that of Argo Rollouts; that of Argo CD is known not to be.
+            found += _of_the_way(
+                namespace, [each for each in wanted.observed if each not in ("", wanted.argocd_namespace)]
+            )
     if wanted.argocd_namespace:
         where = wanted.argocd_namespace
         found.append(Right(where, argo, ("applications",), _READ, (), "follow a sync, find what holds it up"))

@@ -125,8 +125,8 @@ class Wanted:
     """Where the runner is registered, as ``adapters.gitea.Scope``; empty for wherever it may be."""
     image_repository: str = ""
     """The app's repository in the registry; empty for its name."""
-    prometheus: tuple[str, str] = ("", "")
-    """Namespace and name of its Service; empty where it is asked by another way."""
+    prometheus: tuple[str, str, int] = ("", "", 0)
+    """Namespace, name and port of its Service; empty where it is asked by another way."""
 
 
 @dataclass
@@ -333,7 +333,7 @@ class Doctor:
 
     def _read_network(self, facts: Facts) -> Facts:
         """What decides whether Argo Rollouts reaches Prometheus."""
-        rollouts, (monitoring, service) = self.wanted.rollouts_namespace, self.wanted.prometheus
+        rollouts, (monitoring, service, port) = self.wanted.rollouts_namespace, self.wanted.prometheus
         if not (rollouts and monitoring and facts.rollouts_known):
             return facts
         before = len(self._unreached)
@@ -343,7 +343,7 @@ class Doctor:
         slices = self._list(ENDPOINT_SLICE, monitoring, f"kubernetes.io/service-name={service}")
         if not self._cluster or len(self._unreached) > before:
             return facts
-        return replace(facts, network=network, prometheus_pods=_behind(slices))
+        return replace(facts, network=network, prometheus_pods=_behind(slices, port))
 
     def _namespace(self, name: str) -> list[dict[str, Any]]:
         def read() -> list[dict[str, Any]]:
@@ -501,15 +501,16 @@ class Doctor:
         return replace(facts, queries=answers)
 
 
-def _behind(slices: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
-    """The pods of EndpointSlices, each with each of its ports."""
-    return [
+def _behind(slices: Sequence[Mapping[str, Any]], wanted: int) -> list[tuple[str, int]]:
+    """The pods of EndpointSlices with the ``wanted`` port, or where none has that number, with each of their ports."""
+    found = [
         (f"{target['namespace']}/{target['name']}", int(port["port"]))
         for piece in slices
         for endpoint in piece.get("endpoints") or ()
         for port in piece.get("ports") or ()
         if (target := endpoint.get("targetRef") or {}).get("kind") == "Pod" and port.get("port")
     ]
+    return [way for way in found if way[1] == wanted] or found
 
 
 def deploys_into(application: Mapping[str, Any], namespaces: set[str]) -> bool:

@@ -223,7 +223,7 @@ class Pipeline:
         step = engine.failed_step(job) if job else ""
         at = f", step {step}" if step else ""
         ended = job.get("conclusion") if job else run.get("conclusion")
-        last = f": {log[-1]}" if log else ""
+        last = f": {engine.headline(log)}" if log else ""
         raise PipelineFailed(
             f"The pipeline of {self._wanted.tag} ended badly: {where} ended in {ended}{at}{last}. Its log: "
             f"{run.get('html_url', '')}",

@@ -21,8 +21,15 @@ _MARKS = {SUCCESS: "✔", "failure": "✖", "cancelled": "✖", SKIPPED: "–"}
 _WAITING = {"queued": "waits for a runner", "waiting": "waits for a runner", "blocked": "waits for another job"}
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+Z ?")
 #: What the runner says after a step has failed.
-_TIDYING = re.compile(r".*(?:Cleaning up|Job failed|skipping post step|exitcode '\d+': failure|Job succeeded).*")
-_LOG_LINES = 15
+_TIDYING = re.compile(
+    r".*(?:Cleaning up|Job failed|Job '.*' failed|skipping post step|exitcode '\d+': failure|Job succeeded"
+    r"|##\[error\]Process completed with exit code \d+\.).*"
+)
+#: Where a step has failed. After it the runner does what every job ends with.
+_ERROR = "##[error]"
+_LOG_LINES = 50
+#: What tests of most languages say of one that fails.
+_FAILURE = re.compile(r"\s*(?:--- FAIL: |FAILED |not ok |Error: ).*")
 
 
 class JobFollower:
@@ -35,7 +42,7 @@ class JobFollower:
         """Lines such as ``test ✔ 12 s`` and ``test › Build ✔ 9 s``."""
         lines = []
         for job in jobs:
-            for step in job.get("steps") or ():
+            for step in _steps(job):
                 if step.get("conclusion") and step["conclusion"] != SKIPPED:
                     lines += self._new((job["id"], step.get("number")), f"  {job['name']} › {_text(step)}")
             lines += self._new(job["id"], _text(job))
@@ -60,15 +67,37 @@ def failed(jobs: Sequence[Job]) -> Job | None:
 
 def failed_step(job: Job) -> str:
     """The name of the step that it failed in; empty when Gitea does not say."""
-    steps = (step for step in job.get("steps") or () if step.get("conclusion") not in (SUCCESS, SKIPPED, None, ""))
-    return next((str(step.get("name") or "") for step in steps), "")
+    bad = [step for step in _steps(job) if step.get("conclusion") not in (SUCCESS, SKIPPED, None, "")]
+    return str(bad[0].get("name") or "") if bad else ""
+
+
+def _steps(job: Job) -> list[Job]:
+    """Its steps, each with its own conclusion.
+
+    Of an action that tidies up at the end of the job, such as a checkout, Gitea 1.26 says how the job ended. But after
+    a step that has failed no other one is run.
+    """
+    steps = list(job.get("steps") or ())
+    ran = [number for number, step in enumerate(steps) if step.get("conclusion") not in (SKIPPED, None, "")]
+    return [
+        {**step, "conclusion": SUCCESS} if number in ran[:-1] and step.get("conclusion") == "failure" else step
+        for number, step in enumerate(steps)
+    ]
 
 
 def last_words(log: str) -> list[str]:
     """The last lines of a job's log before the runner tidies up, without their times."""
     lines = [_TIME.sub("", line, count=1).rstrip() for line in log.splitlines()]
+    errors = [number for number, line in enumerate(lines) if line.startswith(_ERROR)]
+    lines = lines[: errors[-1] + 1] if errors else lines
     told = [line for line in lines if line and not _TIDYING.fullmatch(line)]
     return told[-_LOG_LINES:]
+
+
+def headline(words: Sequence[str]) -> str:
+    """The one of the last words that says most; empty without any."""
+    told = [line for line in words if line.startswith(_ERROR)] or [line for line in words if _FAILURE.fullmatch(line)]
+    return (told or list(words[-1:]) or [""])[-1].strip()
 
 
 def report(jobs: Sequence[Job]) -> list[dict[str, Any]]:

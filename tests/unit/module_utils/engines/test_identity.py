@@ -89,7 +89,7 @@ def test_the_service_proxy_leads_to_prometheus_alone() -> None:
 def test_each_namespace_has_one_role_bound_to_the_account_alone() -> None:
     made = objects(WANTED)
     roles = [each["metadata"]["namespace"] for each in made if each["kind"] == "Role"]
-    assert roles == ["lumen", "monitoring", "argocd", "gitea"]
+    assert roles == ["lumen", "monitoring", "gitea", "argocd"]
     for binding in (each for each in made if each["kind"].endswith("RoleBinding")):
         assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "airgap-release", "namespace": "lumen"}]
         assert binding["roleRef"]["name"] == "airgap-release.lumen"

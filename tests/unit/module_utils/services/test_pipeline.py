@@ -156,7 +156,7 @@ def test_a_run_in_progress_is_taken_up(site: Site) -> None:
 def test_a_job_that_fails_is_told_with_its_last_words(site: Site) -> None:
     site.ends = {"test": "failure", "build-push": "skipped", "release": "skipped"}
     with pytest.raises(
-        PipelineFailed, match=r"job test ended in failure, step Do it: ❌  Failure - Main Test"
+        PipelineFailed, match=r"job test ended in failure, step Do it: --- FAIL: TestHealth"
     ) as failed:
         site.pipeline().run()
     assert failed.value.details["log"] == ["go test ./...", "--- FAIL: TestHealth", "❌  Failure - Main Test"]

@@ -82,6 +82,15 @@ def test_the_side_that_is_closed_is_named(closed: dict[str, Any], says: str) -> 
     assert f"{PROMETHEUS}" in finding.cause
 
 
+def test_one_open_port_of_several_is_enough_and_a_dashboard_is_no_controller() -> None:
+    opened = policy("monitoring", ingress=[{"ports": [{"port": 9090}]}])
+    assert list(check_policies(facts(opened, prometheus_pods=[(PROMETHEUS, 8080), (PROMETHEUS, 9090)]))) == []
+    dashboard = pod("argo-rollouts/board-1", "10.42.0.9", **LABELS, **{"app.kubernetes.io/component": "dashboard"})
+    closed = policy("argo-rollouts", egress=[])
+    network = [namespace("argo-rollouts"), namespace("monitoring"), dashboard, pod(PROMETHEUS, "10.42.0.6"), closed]
+    assert list(check_policies(facts(network=network))) == []
+
+
 def test_what_could_not_be_read_is_not_judged() -> None:
     closed = policy("argo-rollouts", egress=[])
     assert list(check_policies(facts(closed, prometheus_pods=()))) == []
