@@ -145,6 +145,11 @@ bump:
   sample:
     commit: 0b9f7c02d7c8d0ae9b3fc0ef0d6e1c1a7d2b6f11
     message: "chore: bump lumen-api to v1.5.4"
+running:
+  description: Whether it failed while the run goes on, which bumps the manifest at its end.
+  returned: when the run was not followed to its end
+  type: bool
+  sample: true
 log:
   description: Last lines of the log of the job that failed.
   returned: when a job failed

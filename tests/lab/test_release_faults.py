@@ -216,6 +216,25 @@ def test_the_node_of_the_canary_stands_still(stage: Stage) -> None:
     stage.site.ended(stage.cluster, stage.version, stage.before, "promoted" if code == 0 else "rolled_back")
 
 
+# -- aborted by hand ---------------------------------------------------------------------------------------------------
+
+
+def test_what_was_killed_before_its_canary_is_aborted_and_not_released(stage: Stage) -> None:
+    run = stage.release()
+    assert run.until(r"TASK \[Write down what Git says"), run.text[-6000:]
+    run.kill()
+    output = stage.site.must_play("playbooks/abort.yml")
+    evidence = stage.site.ended(stage.cluster, stage.version, stage.before, "failed")
+    assert "aborted by hand" in evidence["reason"], output[-3000:]
+
+
+def test_the_run_that_works_takes_back_what_is_aborted(stage: Stage) -> None:
+    run = stage.release()
+    assert run.until(CHECK), run.text[-6000:]
+    assert "is at work: it takes" in " ".join(stage.site.must_play("playbooks/abort.yml").split())
+    assert stage.ended(run, "rolled_back")["reason"] == "somebody has aborted it"
+
+
 # -- two at once -------------------------------------------------------------------------------------------------------
 
 
@@ -255,7 +274,7 @@ print(sorted(seen), sorted(files))
 def test_the_login_of_the_repository_is_seen_by_nobody_and_not_left_behind(stage: Stage) -> None:
     from driver.nodes import on
 
-    login = f"/var/cache/lumen-airgap/build/{stage.site.name}.gitconfig"
+    login = f"/var/cache/lumen-airgap/build/{stage.site.name}-{stage.cluster.host}.gitconfig"
     argv = ["docker", "exec", "-i", "node-1", "python3", "-c", WATCH, login]
     on("node-1", "rm", "-f", "/tmp/seen-enough")
     watcher = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

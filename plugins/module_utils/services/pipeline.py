@@ -9,6 +9,7 @@ Killed and called again it takes up what is there: a tag on the same commit, a r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -23,6 +24,7 @@ from .live import Output
 
 _TICK = 1.0
 _SHOWN = 10
+_COMMIT = re.compile(r"[0-9A-Fa-f]{7,64}")
 
 
 class Gitea(Protocol):
@@ -110,8 +112,13 @@ class Pipeline:
             self._tagged = True
             self._out.line(f"tag {self._wanted.tag} → {commit[:_SHOWN]} in {self._title}")
         run = self._started(commit)
-        adopted = self._ended_well(run)
-        run, jobs = (run, self._jobs(run)) if adopted else self._follow(run)
+        try:
+            adopted = self._ended_well(run)
+            run, jobs = (run, self._jobs(run)) if adopted else self._follow(run)
+        except AirgapError as error:
+            # Whoever gives up here leaves a run that bumps the manifest at its end.
+            error.details["running"] = True
+            raise
         self._judge(run, jobs)
         return {
             "changed": self._tagged or not adopted,
@@ -136,7 +143,8 @@ class Pipeline:
                 f"({message.splitlines()[0]}), so the tag {wanted.tag} on it starts none, silently. Tag a commit "
                 "without these words, or start the pipeline by hand with this version as its input."
             )
-        if tag and wanted.target != wanted.branch and not commit.startswith(wanted.target):
+        # A branch may have moved on since the tag was made of it.
+        if tag and _COMMIT.fullmatch(wanted.target) and not commit.startswith(wanted.target.lower()):
             raise AirgapError(
                 f"The tag {wanted.tag} of {self._title} is on the commit {commit[:_SHOWN]} already, not on "
                 f"{wanted.target}. A version is built once: release another one."

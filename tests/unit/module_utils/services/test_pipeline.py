@@ -155,13 +155,12 @@ def test_a_run_in_progress_is_taken_up(site: Site) -> None:
 
 def test_a_job_that_fails_is_told_with_its_last_words(site: Site) -> None:
     site.ends = {"test": "failure", "build-push": "skipped", "release": "skipped"}
-    with pytest.raises(
-        PipelineFailed, match=r"job test ended in failure, step Do it: --- FAIL: TestHealth"
-    ) as failed:
+    with pytest.raises(PipelineFailed, match=r"job test ended in failure, step Do it: --- FAIL: TestHealth") as failed:
         site.pipeline().run()
     assert failed.value.details["log"] == ["go test ./...", "--- FAIL: TestHealth", "❌  Failure - Main Test"]
     assert failed.value.details["run"]["conclusion"] == "failure"
     assert "  | --- FAIL: TestHealth" in site.out.lines
+    assert "running" not in failed.value.details
 
 
 def test_what_failed_is_run_again_only_when_that_is_wanted(site: Site) -> None:
@@ -192,6 +191,12 @@ def test_a_tag_of_another_commit_is_refused(site: Site) -> None:
         site.pipeline(target=HEAD).run()
 
 
+def test_a_branch_that_has_moved_on_since_its_tag_is_taken_up(site: Site) -> None:
+    site.repository["tags"]["v1"] = {"sha": OTHER, "message": "fix: less"}
+    assert site.pipeline(target="release-1.x").preview()["commit"] == OTHER
+    assert site.pipeline(target=OTHER.upper()).preview()["commit"] == OTHER
+
+
 def test_a_tag_that_starts_no_run_is_not_waited_for_long(site: Site) -> None:
     site.gitea.tagged = lambda name, sha: None
     with pytest.raises(AirgapError, match="has started no run within 20 s"):
@@ -200,8 +205,11 @@ def test_a_tag_that_starts_no_run_is_not_waited_for_long(site: Site) -> None:
 
 
 def test_a_run_that_takes_too_long_says_what_was_seen_last(site: Site) -> None:
-    with pytest.raises(PipelineFailed, match=r"not done after 10 s; last seen: test: in_progress, build-push: blocked"):
+    with pytest.raises(
+        PipelineFailed, match=r"not done after 10 s; last seen: test: in_progress, build-push: blocked"
+    ) as late:
         site.pipeline(deadline=10.0).run()
+    assert late.value.details["running"] is True  # it bumps the manifest at its end, and somebody has to look
 
 
 def test_a_gitea_that_is_away_for_a_minute_is_waited_for(site: Site) -> None:
@@ -212,8 +220,9 @@ def test_a_gitea_that_is_away_for_a_minute_is_waited_for(site: Site) -> None:
 
 def test_a_gitea_that_stays_away_and_one_that_refuses_end_it(site: Site) -> None:
     site.gitea.break_with("GET", "/actions/runs/1$", (503, {"message": "no"}))
-    with pytest.raises(Unreachable):
+    with pytest.raises(Unreachable) as away:
         site.pipeline(deadline=60.0).run()
+    assert away.value.details["running"] is True
     site.gitea.break_with("GET", "/jobs$", (403, {"message": "no"}))
     with pytest.raises(Refused):
         site.pipeline().run()
