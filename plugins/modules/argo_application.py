@@ -146,6 +146,13 @@ options:
       - The commit that has to be there, in full or its first digits. Any commit will do without it.
       - Give it after a push. Argo CD says Synced of the commit before until it has looked.
     type: str
+  image:
+    description:
+      - An image that O(revision) brings to a Rollout, Deployment, StatefulSet or DaemonSet. Once it is there, a commit
+        that somebody has pushed after O(revision) will do as well.
+      - For a branch that others push to, whose O(revision) Argo CD may never look at by itself.
+    type: str
+    version_added: 0.5.0
   accept_suspended:
     description: Whether a Rollout that waits at a pause is as good as a healthy one.
     type: bool
@@ -339,6 +346,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "refresh": {"type": "str", "choices": ["none", "normal", "hard"], "default": "normal"},
     "wait": {"type": "str", "choices": ["none", "synced", "healthy"], "default": "healthy"},
     "revision": {"type": "str"},
+    "image": {"type": "str"},
     "accept_suspended": {"type": "bool", "default": False},
     "terminate": {"type": "bool", "default": True},
     "cascade": {"type": "bool", "default": False},
@@ -378,7 +386,9 @@ def application(params: dict[str, Any], session: Session, clock: Clock, dry_run:
     if params["wait"] == "none":
         view = status.read(service.find(session, *where) or {"metadata": {}})
         return _result(outcome, service.summary(view, service.look(session, view)))
-    wanted = service.Wanted(params["revision"], params["wait"] == "healthy", params["accept_suspended"])
+    wanted = service.Wanted(
+        params["revision"], params["wait"] == "healthy", params["accept_suspended"], params["image"] or ""
+    )
     seen = service.wait(session, *where, wanted, clock, params["timeout"], params["terminate"], progress)
     result = _result(outcome, seen)
     # What was waited for may have changed the cluster, though it was not this module that wrote it.

@@ -45,6 +45,8 @@ class Wanted(NamedTuple):
     revision: str | None = None
     healthy: bool = True
     suspended: bool = False
+    image: str = ""
+    """What a workload's template has once the revision, or one that came after it, was brought."""
 
     def __str__(self) -> str:
         state = "Synced and Healthy" if self.healthy else "Synced"
@@ -128,7 +130,8 @@ class _Wait:
         namespace, name = self._where
         view = self._view = status.read(self._session.get(APPLICATION, name, namespace))
         self._lives = look(self._session, view)
-        verdict = status.judge(view, self._lives, *self._wanted)
+        revision = None if self._overtaken(view) else self._wanted.revision
+        verdict = status.judge(view, self._lives, revision, self._wanted.healthy, self._wanted.suspended)
         self._reasons = verdict.reasons
         if verdict.state == DONE:
             return True
@@ -141,6 +144,13 @@ class _Wait:
             raise self.failure()
         self._help(view, now)
         return False
+
+    def _overtaken(self, view: View) -> bool:
+        """Whether a commit was brought that somebody has pushed after the wanted one: the image is there."""
+        image = self._wanted.image
+        if not image or view.refreshing or status.reached(view, self._wanted.revision):
+            return False
+        return any(image in _images(self._session, resource) for resource in filter(status.is_workload, view.resources))
 
     def _help(self, view: View, now: float) -> None:
         """Do what brings the wanted commit nearer."""
@@ -174,6 +184,16 @@ class _Wait:
         if line != self._told:
             self._told = line
             self._progress(line)
+
+
+def _images(session: Session, resource: Resource) -> list[str]:
+    """Of a workload's template; none of one that is not there, or may not be read."""
+    try:
+        item = session.find(_KINDS[resource.kind], resource.name, resource.namespace) or {}
+    except (NotFound, Forbidden):
+        return []
+    pod = ((item.get("spec") or {}).get("template") or {}).get("spec") or {}
+    return [str(container.get("image") or "") for container in pod.get("containers") or ()]
 
 
 def look(session: Session, view: View) -> list[Live]:

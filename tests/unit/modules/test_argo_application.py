@@ -58,6 +58,8 @@ class Cluster:
     def application(self) -> dict[str, Any]:
         return self.session.get(APPLICATION, "lumen-app", "argocd")
 
+    image = "registry/lumen-api:v1"
+
     def syncs(self, revision: str = COMMIT, **more: Any) -> None:
         """Argo CD has looked at Git: the annotation is gone, and the status is about ``revision``."""
         operation = {
@@ -93,6 +95,7 @@ class Cluster:
                 "spec": {
                     "selector": {"matchLabels": {"app": "lumen-api"}},
                     "strategy": {"canary": {"steps": [{"setWeight": 20}, {"pause": {}}]}},
+                    "template": {"spec": {"containers": [{"name": "lumen-api", "image": self.image}]}},
                 },
                 "status": status,
             }
@@ -172,6 +175,22 @@ def test_an_application_that_is_not_there(cluster: Cluster) -> None:
     cluster.session.unknown_kinds.add(APPLICATION)
     with pytest.raises(AirgapError, match="There is no Application"):
         cluster(source=None, destination=None)
+
+
+def test_a_commit_that_came_after_will_do_once_it_has_brought_the_image(cluster: Cluster) -> None:
+    """Somebody has pushed after us, and Argo CD never looks at the commit between."""
+    cluster(wait="none")
+    cluster.rollout()
+    cluster.syncs(OLD)
+    for second in range(0, 60, 2):
+        cluster.clock.at(second + 0.1, lambda: cluster.syncs(OLD))
+    with pytest.raises(NotThere, match="is not Synced and Healthy at b7dec754"):
+        cluster(revision=COMMIT, image="registry/lumen-api:v2", timeout=10.0)
+    cluster.image = "registry/lumen-api:v2"
+    cluster.clock.at(12, lambda: cluster.rollout(observedGeneration="2"))
+    begin = cluster.clock.monotonic()
+    assert cluster(revision=COMMIT, image="registry/lumen-api:v2", timeout=30.0)["status"]["revision"] == OLD
+    assert cluster.clock.monotonic() - begin < 15
 
 
 def test_a_commit_that_argo_cd_does_not_find_is_asked_for_again(cluster: Cluster) -> None:
