@@ -75,6 +75,7 @@ def tell(directory: Path, monkeypatch: pytest.MonkeyPatch, full_name: str, hook:
     variables = {
         "ansible_python_interpreter": sys.executable,
         "version": "v1.1.0",
+        "release_git": True,
         "release_gitea": {"url": URL, "token": TOKEN},
         "airgap_gitea": {"owner": owner, "repository": name},
         "airgap_release_status": True,

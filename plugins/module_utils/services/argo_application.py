@@ -18,6 +18,7 @@ from ..adapters.kube.session import Conflict, Forbidden, KubeError, NotFound, Se
 from ..engines.argo import status
 from ..engines.argo.application import CASCADE, REFRESH
 from ..engines.argo.status import DONE, FAILED, Live, Resource, View
+from ..engines.workloads.objects import images_of
 from ..engines.workloads.problems import pod_problem
 from ..errors import AirgapError
 from ..times import Clock
@@ -111,6 +112,7 @@ class _Wait:
         self._progress = progress
         self._view: View | None = None
         self._lives: list[Live] = []
+        self._images: set[str] = set()
         self._reasons: tuple[str, ...] = ("it was not asked yet",)
         self._began = self._asked = self._well = clock.monotonic()
         self._told = ""
@@ -129,7 +131,9 @@ class _Wait:
     def _look(self) -> bool:
         namespace, name = self._where
         view = self._view = status.read(self._session.get(APPLICATION, name, namespace))
-        self._lives = look(self._session, view)
+        seen = _look(self._session, view)
+        self._lives = [each.live for each in seen]
+        self._images = {image for each in seen for image in each.images}
         revision = None if self._overtaken(view) else self._wanted.revision
         verdict = status.judge(view, self._lives, revision, self._wanted.healthy, self._wanted.suspended)
         self._reasons = verdict.reasons
@@ -150,7 +154,7 @@ class _Wait:
         image = self._wanted.image
         if not image or view.refreshing or status.reached(view, self._wanted.revision):
             return False
-        return any(image in _images(self._session, resource) for resource in filter(status.is_workload, view.resources))
+        return image in self._images
 
     def _help(self, view: View, now: float) -> None:
         """Do what brings the wanted commit nearer."""
@@ -186,28 +190,29 @@ class _Wait:
             self._progress(line)
 
 
-def _images(session: Session, resource: Resource) -> list[str]:
-    """Of a workload's template; none of one that is not there, or may not be read."""
-    try:
-        item = session.find(_KINDS[resource.kind], resource.name, resource.namespace) or {}
-    except (NotFound, Forbidden):
-        return []
-    pod = ((item.get("spec") or {}).get("template") or {}).get("spec") or {}
-    return [str(container.get("image") or "") for container in pod.get("containers") or ()]
-
-
 def look(session: Session, view: View) -> list[Live]:
     """What the Rollouts, Deployments and so on of the Application say themselves, with what keeps their pods down.
 
     Of those that may not be read, the Application's own word has to do.
     """
-    lives = []
+    return [seen.live for seen in _look(session, view)]
+
+
+class _Seen(NamedTuple):
+    """A workload, and the images of its template."""
+
+    live: Live
+    images: tuple[str, ...]
+
+
+def _look(session: Session, view: View) -> list[_Seen]:
+    found = []
     for resource in filter(status.is_workload, view.resources):
         try:
-            lives.append(_live(session, resource))
+            found.append(_seen(session, resource))
         except Forbidden:
             continue
-    return lives
+    return found
 
 
 def summary(view: View, lives: Sequence[Live], revision: str | None = None) -> dict[str, Any]:
@@ -281,13 +286,18 @@ def delete(
         clock.sleep(_PACE)
 
 
-def _live(session: Session, resource: Resource) -> Live:
+def _seen(session: Session, resource: Resource) -> _Seen:
     try:
         item = session.find(_KINDS[resource.kind], resource.name, resource.namespace)
     except NotFound:  # its kind is not there yet
         item = None
     live = status.live_of(resource, item)
-    if item is None or live.health not in ("Progressing", status.DEGRADED):
+    return _Seen(live, ()) if item is None else _Seen(_explained(session, resource, item, live), images_of(item))
+
+
+def _explained(session: Session, resource: Resource, item: Mapping[str, Any], live: Live) -> Live:
+    """With what keeps its pods down."""
+    if live.health not in ("Progressing", status.DEGRADED):
         return live
     labels = ((item.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
     selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable, NamedTuple
 
-from ..adapters.kube.kinds import ANALYSIS_RUN, EXPERIMENT, POD, REPLICA_SET, ROLLOUT, Kind
+from ..adapters.kube.kinds import ANALYSIS_RUN, EXPERIMENT, POD, REPLICA_SET, ROLLOUT
 from ..adapters.kube.session import Conflict, Forbidden, KubeError, NotFound, Session
 from ..adapters.kube.watcher import Observation, Subscription
 from ..engines.canary import verbs
@@ -23,6 +23,7 @@ from ..engines.canary.objects import read_rollout
 from ..engines.canary.phase import ABORTED, GOALS, PROMOTED, Judgement, hopeless, judge
 from ..engines.canary.tree import Parts, describe, render
 from ..engines.canary.verbs import Patch, VerbError
+from ..engines.workloads.objects import images_of, owner_of
 from ..errors import AirgapError
 from ..times import Clock
 from .live import Output, Watching
@@ -62,7 +63,7 @@ class Wanted:
 
     def reached(self, rollout: Object, found: Judgement) -> bool:
         """Whether that is so."""
-        if not found.settled or (self.image and self.image not in _images(rollout)):
+        if not found.settled or (self.image and self.image not in images_of(rollout)):
             return False
         if self.ends & found.ends:
             return True
@@ -334,7 +335,7 @@ class _Fleet:
             if obj["metadata"]["name"] in self._followers:
                 self._rollout(obj["metadata"]["name"], observation)
         elif observation.kind == POD:
-            self._pod(_owner(obj, REPLICA_SET), observation)
+            self._pod(owner_of(obj, REPLICA_SET.kind), observation)
         else:
             self._part(observation)
 
@@ -349,7 +350,7 @@ class _Fleet:
                 del waiting[uid]
 
     def _part(self, observation: Observation) -> None:
-        name = _owner(observation.object, ROLLOUT)
+        name = owner_of(observation.object, ROLLOUT.kind)
         ours = name in self._followers
         if ours:
             self._tell(name, observation)
@@ -397,16 +398,6 @@ class _Fleet:
         said = [judge(rollout).why, f"{view.updated} updated of {view.replicas} pods, {view.available} available"]
         problem = self._followers[name].problem(now)
         return "; ".join([*said, *([str(problem)] if problem else [])])
-
-
-def _owner(obj: Object, kind: Kind) -> str:
-    owners = obj["metadata"].get("ownerReferences") or ()
-    return next((str(owner["name"]) for owner in owners if owner.get("kind") == kind.kind), "")
-
-
-def _images(rollout: Object) -> list[str]:
-    template = (rollout["spec"].get("template") or {}).get("spec") or {}
-    return [str(each.get("image") or "") for each in template.get("containers") or ()]
 
 
 class _Basis(NamedTuple):

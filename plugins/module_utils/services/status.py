@@ -17,9 +17,10 @@ from ..engines.argo.ownership import application_of
 from ..engines.argo.status import describe, read
 from ..engines.canary.follow import Entry, Follower, measurement_text
 from ..engines.canary.objects import read_run
-from ..engines.canary.pair import StateError, canary_name, containers, read_memory
+from ..engines.canary.pair import StateError, canary_name, read_memory
 from ..engines.canary.tree import pod_summary
 from ..engines.release_status import ended_text, pods_line, screen
+from ..engines.workloads.objects import images_of, owner_of
 from ..errors import AirgapError
 from ..times import Clock
 from .argo_application import find
@@ -319,7 +320,7 @@ def _release(record: Standing) -> dict[str, Any]:
 
 
 def _deployment(role: str, body: Object, sets: Sequence[Object], pods: Sequence[Object]) -> dict[str, Any]:
-    owned = {each["metadata"]["name"] for each in sets if _owner(each, "Deployment") == body["metadata"]["name"]}
+    owned = {each["metadata"]["name"] for each in sets if owner_of(each, "Deployment") == body["metadata"]["name"]}
     status = body.get("status") or {}
     return {
         "name": body["metadata"]["name"],
@@ -327,9 +328,9 @@ def _deployment(role: str, body: Object, sets: Sequence[Object], pods: Sequence[
         "replicas": body["spec"].get("replicas", 1),
         "available": status.get("availableReplicas") or 0,
         "updated": status.get("updatedReplicas") or 0,
-        "images": [str(each.get("image") or "") for each in containers(body)],
+        "images": list(images_of(body)),
         "step": _step(body) if role == "canary" else None,
-        "pods": [pod_summary(pod) for pod in pods if _owner(pod, "ReplicaSet") in owned],
+        "pods": [pod_summary(pod) for pod in pods if owner_of(pod, "ReplicaSet") in owned],
     }
 
 
@@ -339,8 +340,3 @@ def _step(canary: Object) -> dict[str, int] | None:
     except StateError:  # somebody else's Deployment of that name
         return None
     return {"index": min(memory.index, max(0, len(memory.steps) - 1)), "count": len(memory.steps)}
-
-
-def _owner(obj: Object, kind: str) -> str:
-    owners = obj["metadata"].get("ownerReferences") or ()
-    return next((str(owner["name"]) for owner in owners if owner.get("kind") == kind), "")
