@@ -7,7 +7,8 @@
 Usage: ``release_overhead.py [REPORT]``: the evidence of a promoted release that is still stable on the lab, by default
 the newest. From its timestamps, and from when the canary's ReplicaSet was made:
 
-    before   the Lease was taken → the tag, and the pipeline's run begins
+    before   the Lease was taken → the tag is in Gitea
+    pipeline the tag is in Gitea → its run is over, with the time until a runner takes it
     between  the run is over → Git is known to name the image
     Argo CD  Git names it → the canary's ReplicaSet is made
     canary   its ReplicaSet is made → it is stable
@@ -19,11 +20,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import urllib.request
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+REPOSITORY = "http://192.168.2.2:30300/api/v1/repos/lumen/lumen"
 LIMIT = 15
 
 
@@ -33,7 +36,7 @@ def main(argv: list[str]) -> int:
     if report is None:
         print("no release by the pipeline was promoted: `make demo` makes one", file=sys.stderr)
         return 1
-    parts = split(report, made(report))
+    parts = split(report, tagged(report["version"]), made(report))
     for name, seconds in parts.items():
         print(f"{name:>8}  {seconds:5.0f} s")
     ours = parts["before"] + parts["between"] + parts["after"]
@@ -42,19 +45,34 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def split(report: dict[str, Any], began: float) -> dict[str, float]:
-    """Seconds of each part; ``began`` is when the canary's ReplicaSet was made."""
+def split(report: dict[str, Any], tag: float, began: float) -> dict[str, float]:
+    """Seconds of each part; ``tag`` is when the version was tagged, ``began`` when the canary's ReplicaSet was made."""
     git = next(_at(entry) for entry in report["timeline"] if entry["text"].startswith("Git names "))
     stable = next(_at(entry) for entry in report["timeline"] if entry["text"].startswith("promoted: "))
-    run = {key: _seconds(report["pipeline"][key]) for key in ("started_at", "completed_at")}
+    over = _seconds(report["pipeline"]["completed_at"])
     return {
-        "before": run["started_at"] - _seconds(report["started_at"]),
-        "pipeline": run["completed_at"] - run["started_at"],
-        "between": git - run["completed_at"],
+        "before": tag - _seconds(report["started_at"]),
+        "pipeline": over - tag,
+        "between": git - over,
         "Argo CD": began - git,
         "canary": stable - began,
         "after": _seconds(report["finished_at"]) - stable,
     }
+
+
+def tagged(version: str) -> float:
+    """When the annotated tag was made, by Gitea's clock, which is the lab's."""
+    sha = gitea(f"git/refs/tags/{version}")[0]["object"]["sha"]
+    return _seconds(gitea(f"git/tags/{sha}")["tagger"]["date"])
+
+
+def gitea(path: str) -> Any:
+    """What Gitea's API says of the application's repository."""
+    token = (ROOT / ".lab" / "gitea" / "token").read_text(encoding="utf-8").strip()
+    request = urllib.request.Request(f"{REPOSITORY}/{path}", headers={"Authorization": f"token {token}"})
+    # The lab is on this machine: a proxy of its user's has no part in it.
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
+        return json.load(answer)
 
 
 def made(report: dict[str, Any]) -> float:
