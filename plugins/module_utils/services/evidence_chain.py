@@ -24,7 +24,6 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..adapters.kube.kinds import CONFIG_MAP
 from ..adapters.kube.session import Conflict, NotFound, Session
 from ..adapters.node import Node
 from ..engines.evidence_chain import (
@@ -43,8 +42,8 @@ from ..engines.evidence_chain import (
 )
 from ..errors import AirgapError
 from .evidence import as_bytes, checked_id, names
+from .own_config_map import OwnConfigMap
 
-_LABELS = {"app.kubernetes.io/managed-by": "lumen.airgap"}
 _ATTEMPTS = 10
 
 
@@ -52,30 +51,21 @@ class Store:
     """The ledger in its ConfigMap."""
 
     def __init__(self, session: Session, namespace: str, app: str) -> None:
-        self._session = session
-        self._namespace = namespace
-        self._name = f"{app}-evidence"
-        self._object: dict[str, Any] | None = None
+        self._config_map = OwnConfigMap(session, namespace, f"{app}-evidence")
 
     @property
     def title(self) -> str:
         """For messages."""
-        return f"ConfigMap {self._namespace}/{self._name}"
+        return self._config_map.title
 
     def read(self) -> Ledger | None:
         """None where there is none yet. Raises LedgerError when it is not one of ours, and KubeError."""
-        self._object = self._session.find(CONFIG_MAP, self._name, self._namespace)
-        return None if self._object is None else read_ledger(self._object.get("data"))
+        data = self._config_map.read()
+        return None if data is None else read_ledger(data)
 
     def write(self, ledger: Ledger) -> None:
         """Raises ``Conflict`` when somebody else has written since ``read``."""
-        body = self._object or {
-            "apiVersion": CONFIG_MAP.api_version,
-            "kind": CONFIG_MAP.kind,
-            "metadata": {"name": self._name, "namespace": self._namespace, "labels": dict(_LABELS)},
-        }
-        body["data"] = {**(body.get("data") or {}), **ledger.as_data()}
-        self._object = self._session.replace(body) if self._object else self._session.create(body)
+        self._config_map.write(ledger.as_data())
 
 
 @dataclass

@@ -20,11 +20,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, Callable, NamedTuple
 
-from ..adapters.kube.kinds import CONFIG_MAP, LEASE
+from ..adapters.kube.kinds import LEASE
 from ..adapters.kube.session import Conflict, NotFound, Session
 from ..errors import AirgapError
 from ..times import Clock, parse_rfc3339, rfc3339, rfc3339_micro
 from . import process as processes
+from .own_config_map import LABELS, OwnConfigMap
 
 PROMOTED, ROLLED_BACK, FAILED = "promoted", "rolled_back", "failed"
 OUTCOMES = (PROMOTED, ROLLED_BACK, FAILED)
@@ -32,7 +33,6 @@ OUTCOMES = (PROMOTED, ROLLED_BACK, FAILED)
 ABANDONED = "abandoned"
 
 _PROCESS_ANNOTATION = "lumen.airgap/process"
-_LABELS = {"app.kubernetes.io/managed-by": "lumen.airgap"}
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _ENTRIES = 500
 _PREVIOUS = 20
@@ -475,7 +475,7 @@ class _Lock:
         return {
             "apiVersion": LEASE.api_version,
             "kind": LEASE.kind,
-            "metadata": {"name": f"{self.app}-release", "namespace": self._namespace, "labels": dict(_LABELS)},
+            "metadata": {"name": f"{self.app}-release", "namespace": self._namespace, "labels": dict(LABELS)},
         }
 
 
@@ -483,18 +483,14 @@ class _Book:
     """The ConfigMap with the journal."""
 
     def __init__(self, session: Session, namespace: str, app: str) -> None:
-        self._session = session
-        self._namespace = namespace
-        self._name = f"{app}-release"
-        self._object: dict[str, Any] | None = None
+        self._config_map = OwnConfigMap(session, namespace, f"{app}-release")
         self.number = 0
         self.current: dict[str, Any] | None = None
         self.entries: list[dict[str, Any]] = []
         self.previous: list[dict[str, Any]] = []
 
     def read(self) -> None:
-        self._object = self._session.find(CONFIG_MAP, self._name, self._namespace)
-        text = ((self._object or {}).get("data") or {}).get("journal") or "{}"
+        text = (self._config_map.read() or {}).get("journal") or "{}"
         try:
             data = json.loads(text)
             self.number = data.get("number", 0)
@@ -503,7 +499,7 @@ class _Book:
             self.previous = data.get("previous", [])
         except (ValueError, AttributeError) as error:
             raise AirgapError(
-                f"ConfigMap {self._namespace}/{self._name}: data.journal is not what was written there: {error}. "
+                f"{self._config_map.title}: data.journal is not what was written there: {error}. "
                 "Repair it, or delete the ConfigMap to begin a new journal."
             ) from error
 
@@ -537,13 +533,7 @@ class _Book:
 
     def write(self) -> None:
         """Raises ``Conflict`` when somebody else has written since ``read``."""
-        body = self._object or {
-            "apiVersion": CONFIG_MAP.api_version,
-            "kind": CONFIG_MAP.kind,
-            "metadata": {"name": self._name, "namespace": self._namespace, "labels": dict(_LABELS)},
-        }
-        body["data"] = {**(body.get("data") or {}), "journal": self._text()}
-        self._object = self._session.replace(body) if self._object else self._session.create(body)
+        self._config_map.write({"journal": self._text()})
 
     def _releases(self) -> list[dict[str, Any]]:
         return [*([self.current] if self.current else []), *self.previous]

@@ -278,9 +278,8 @@ class Rollouts:
                 raise self._failure(fleet, fleet.vain, "and will not become so, for it was aborted")
 
     def _take_in(self, fleet: _Fleet, observation: Observation) -> None:
-        if observation.type in ("LOST", "BACK"):
-            what = "does not answer" if observation.type == "LOST" else "answers again"
-            self._out.line(f"the API server {what}: {observation.object['message']}")
+        if observation.outage:
+            self._out.line(observation.outage)
             return
         if observation.kind == ROLLOUT and observation.type == "DELETED":
             name = observation.object["metadata"]["name"]
@@ -387,7 +386,7 @@ class _Fleet:
             observation.kind.kind, observation.object, observation.at, deleted
         )
         for entry in entries:
-            self._say(name, ("  " if entry.kind in ("measurement", "analysis", "pods") else "") + entry.text)
+            self._say(name, entry.line)
 
     def last_seen(self, name: str, now: float) -> str:
         """The last words about it."""

@@ -15,7 +15,7 @@ from ..adapters.kube.session import KubeError, Session
 from ..adapters.kube.watcher import Observation, Subscription
 from ..engines.argo.ownership import application_of
 from ..engines.argo.status import describe, read
-from ..engines.canary.follow import Entry, Follower, measurement_text
+from ..engines.canary.follow import Follower, measurement_text
 from ..engines.canary.objects import read_run
 from ..engines.canary.pair import StateError, canary_name, read_memory
 from ..engines.canary.tree import pod_summary
@@ -232,16 +232,12 @@ class _Follow:
             observation = watcher.next(0.0)
 
     def _see(self, observation: Observation) -> None:
-        if observation.type in ("LOST", "BACK"):
-            answers = "does not answer" if observation.type == "LOST" else "answers again"
-            self._say(f"the API server {answers}: {observation.object['message']}")
+        if observation.outage:
+            self._say(observation.outage)
             return
         kind, deleted = observation.kind.kind, observation.type == "DELETED"
         for entry in self._follower.see(kind, observation.object, observation.at, deleted):
-            self._tell(entry)
-
-    def _tell(self, entry: Entry) -> None:
-        self._say(("  " if entry.kind in ("measurement", "analysis", "pods") else "") + entry.text)
+            self._say(entry.line)
 
     def _poll(self) -> bool:
         """The record, which cannot be watched, and Deployments. True: the release has ended."""

@@ -48,6 +48,14 @@ class Observation(NamedTuple):
     object: dict[str, Any]
     at: float
 
+    @property
+    def outage(self) -> str:
+        """Of LOST and BACK a line that says so; empty of everything else."""
+        if self.type not in ("LOST", "BACK"):
+            return ""
+        what = "does not answer" if self.type == "LOST" else "answers again"
+        return f"the API server {what}: {self.object['message']}"
+
 
 Emit = Callable[[Union[Observation, BaseException]], None]
 

@@ -46,6 +46,11 @@ class Entry(NamedTuple):
     text: str
     pods: Counts | None = None
 
+    @property
+    def line(self) -> str:
+        """For a terminal: what belongs to a step is indented under it."""
+        return ("  " if self.kind in ("measurement", "analysis", "pods") else "") + self.text
+
 
 @dataclass
 class StepRecord:

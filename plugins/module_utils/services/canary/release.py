@@ -438,15 +438,14 @@ class Release:
             self._take_in(observation)
 
     def _take_in(self, observation: Observation) -> None:
-        if observation.type in ("LOST", "BACK"):
-            what = "does not answer" if observation.type == "LOST" else "answers again"
-            self._say(f"the API server {what}: {observation.object['message']}")
+        if observation.outage:
+            self._say(observation.outage)
             return
         for entry in self._driver.see(observation):
             self._tell(entry)
 
     def _tell(self, entry: Entry) -> None:
-        self._say(("  " if entry.kind in ("measurement", "analysis", "pods") else "") + entry.text)
+        self._say(entry.line)
         if entry.pods is not None:
             self._pods.append({"at": rfc3339(entry.at), "canary": entry.pods.canary, "stable": entry.pods.stable})
         state = self._driver.state()
