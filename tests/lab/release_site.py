@@ -15,6 +15,7 @@ import hashlib
 import json
 import re
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,6 +40,8 @@ FIRST = "v0.0.1"
 REPLICAS = 2
 RELEASE = "playbooks/release.yml"
 REVISION = "org.opencontainers.image.revision"
+SOURCE_IN_GIT = "01-connected-zone/app"
+SOURCE = ROOT / "lab" / "app" / SOURCE_IN_GIT
 KUBECONFIG = ROOT / ".lab" / "kubeconfig"
 APPLICATIONS = """
 - name: Applications of the tests
@@ -111,9 +114,17 @@ class Images:
         self._ask("PUT", f"{self._repository}/manifests/{tag}", manifest, base["mediaType"])
         self._tags.add(tag)
 
+    def come(self, *tags: str) -> None:
+        """Of what somebody else pushes, if it does."""
+        self._tags.update(tags)
+
     def remove(self) -> None:
         for tag in self._tags:
-            self._ask("DELETE", f"{self._repository}/manifests/{tag}")
+            try:
+                self._ask("DELETE", f"{self._repository}/manifests/{tag}")
+            except urllib.error.HTTPError as error:
+                if error.code != 404:
+                    raise
 
     @staticmethod
     def _ask(method: str, path: str, body: bytes | None = None, kind: str = "") -> bytes:
@@ -157,7 +168,7 @@ class ReleaseSite(Plays):
     def make(self) -> None:
         gitea("POST", "/user/repos", {"name": self.name, "private": True, "auto_init": True, "default_branch": "main"})
         for cluster in self.clusters:
-            content = base64.b64encode(yaml.safe_dump_all(objects(cluster, self.image(FIRST))).encode()).decode()
+            content = encoded(yaml.safe_dump_all(objects(cluster, self.image(FIRST))))
             added = {"content": content, "branch": "main", "message": f"the app of {cluster.host}"}
             gitea("POST", f"/repos/{self.repository}/contents/{cluster.manifest}", added)
         self._commit = gitea("GET", f"/repos/{self.repository}/branches/main")["commit"]["id"]
@@ -234,6 +245,21 @@ class ReleaseSite(Plays):
         version = f"v0.{self._number}.0"
         gitea("POST", f"/repos/{self.repository}/tags", {"tag_name": version, "target": self._commit})
         self.images.add(version, **{REVISION: self._commit})
+        return version
+
+    def unbuilt(self, **changed: str) -> str:
+        """A new version of the lab's own app, some of its files ``changed``: its tag in Git, and no image yet."""
+        self._number += 1
+        version = f"v0.{self._number}.0"
+        source = {path.name: path.read_text() for path in SOURCE.iterdir()}
+        files = [
+            {"operation": "upload", "path": f"{SOURCE_IN_GIT}/{name}", "content": encoded(text)}
+            for name, text in {**source, **changed}.items()
+        ]
+        body = {"files": files, "branch": "main", "message": f"the app, {version}"}
+        commit = gitea("POST", f"/repos/{self.repository}/contents", body)["commit"]["sha"]
+        gitea("POST", f"/repos/{self.repository}/tags", {"tag_name": version, "target": commit})
+        self.images.come(version, "latest", commit[:7])
         return version
 
     def verdict(self, cluster: Cluster, good: bool) -> None:
@@ -377,6 +403,11 @@ def objects(cluster: Cluster, image: str) -> list[dict[str, Any]]:
         "spec": {"selector": labels, "ports": [{"port": 80, "targetPort": 8080}]},
     }
     return [service, rollout]
+
+
+def encoded(text: str) -> str:
+    """As Gitea takes a file."""
+    return base64.b64encode(text.encode()).decode()
 
 
 def image_of(holder: dict[str, Any]) -> str:

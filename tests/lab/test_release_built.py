@@ -1,0 +1,54 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A version that nobody has built, by the registry node: its tests, the build and the push there, a bump of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from .release_site import APP, FIRST, ReleaseSite
+
+BROKEN = """package main
+
+import "testing"
+
+func TestThatFails(t *testing.T) { t.Fatal("the answer is wrong") }
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReleaseSite]:
+    made = ReleaseSite(tmp_path_factory.mktemp("built"), "built-test", ["one"])
+    try:
+        made.make()
+        yield made
+    finally:
+        made.remove()
+
+
+def test_a_version_whose_tests_fail_changes_nothing(site: ReleaseSite) -> None:
+    version, [cluster] = site.unbuilt(**{"service_test.go": BROKEN}), site.clusters
+    code, output = site.release(version).end()
+    assert code != 0
+    assert "the answer is wrong" in output
+    [evidence] = site.evidence(version)
+    assert evidence["outcome"] == "failed"
+    assert "Run its tests in the builder image" in evidence["reason"]
+    assert site.commits(version) == (0, 0)
+    assert not site.unsettled(cluster, site.image(FIRST))
+    assert site.holder(cluster) == ""
+
+
+def test_a_good_version_is_built_bumped_and_promoted(site: ReleaseSite) -> None:
+    version, [cluster] = site.unbuilt(), site.clusters
+    code, output = site.release(version).end()
+    assert code == 0, output[-6000:]
+    evidence = site.ended(cluster, version, FIRST, "promoted")
+    assert any("tested, built and pushed, commit" in entry["text"] for entry in evidence["timeline"])
+    again = " ".join(site.must_play("playbooks/release.yml", version=version).split())
+    assert f"{version} of {APP} is already promoted" in again
+    assert site.commits(version) == (1, 0)
