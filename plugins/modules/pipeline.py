@@ -69,7 +69,9 @@ options:
     type: bool
     default: false
   start_deadline:
-    description: How long Gitea may take to start the run, in seconds, more than 0.
+    description:
+      - How long Gitea may take to start the run, in seconds, more than 0. So long it is also waited for where it does
+        not answer before the run and after it.
     type: float
     default: 60.0
   deadline:

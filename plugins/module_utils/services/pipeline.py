@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Callable, NamedTuple, Protocol, TypeVar
 
 from ..adapters.gitea import Content, GiteaError, NotFound
 from ..engines import gitops
@@ -21,6 +21,8 @@ from ..engines.workflow_triggers import silent
 from ..errors import AirgapError
 from ..times import Clock
 from .live import Output
+
+T = TypeVar("T")
 
 _TICK = 1.0
 _SHOWN = 10
@@ -91,6 +93,7 @@ class Pipeline:
         self._wanted = wanted
         self._where = (wanted.owner, wanted.name)
         self._tagged = False
+        self._open = False
 
     @property
     def _title(self) -> str:
@@ -105,20 +108,29 @@ class Pipeline:
         return {"changed": going, "tag": self._wanted.tag, "commit": commit, "run": {}, "jobs": [], "bump": {}}
 
     def run(self) -> dict[str, Any]:
-        """Tag, follow, and find the bump. Raises PipelineFailed, and AirgapError for what could not begin."""
-        tag, commit = self._look()
+        """Tag, follow, and find the bump. Raises PipelineFailed, and AirgapError for what could not begin.
+
+        The details of an error have ``running`` where a run goes on, or nobody knows that none does: whoever gives up
+        there leaves one that bumps the manifest at its end.
+        """
+        try:
+            return self._from_tag_to_bump()
+        except AirgapError as error:
+            if self._open or (isinstance(error, GiteaError) and error.passing):
+                error.details["running"] = True
+            raise
+
+    def _from_tag_to_bump(self) -> dict[str, Any]:
+        tag, commit = self._soon(self._look)
         if tag is None:
             self._gitea.create_tag(*self._where, self._wanted.tag, commit, self._wanted.message)
             self._tagged = True
             self._out.line(f"tag {self._wanted.tag} → {commit[:_SHOWN]} in {self._title}")
+        self._open = True
         run = self._started(commit)
-        try:
-            adopted = self._ended_well(run)
-            run, jobs = (run, self._jobs(run)) if adopted else self._follow(run)
-        except AirgapError as error:
-            # Whoever gives up here leaves a run that bumps the manifest at its end.
-            error.details["running"] = True
-            raise
+        adopted = self._ended_well(run)
+        run, jobs = (run, self._jobs(run)) if adopted else self._follow(run)
+        self._open = False
         self._judge(run, jobs)
         return {
             "changed": self._tagged or not adopted,
@@ -126,7 +138,7 @@ class Pipeline:
             "commit": commit,
             "run": _report(run),
             "jobs": engine.report(jobs),
-            "bump": self._bump(adopted),
+            "bump": self._soon(lambda: self._bump(adopted)),
         }
 
     # -- the tag ---------------------------------------------------------------------------------------------------
@@ -281,7 +293,10 @@ class Pipeline:
         self._out.check()
         self._clock.sleep(_TICK)
 
-    def _insist(self, ask: Any, end: float) -> Any:
+    def _soon(self, ask: Callable[[], T]) -> T:
+        return self._insist(ask, self._clock.monotonic() + self._wanted.start_deadline)
+
+    def _insist(self, ask: Callable[[], T], end: float) -> T:
         """Through a Gitea that is away for a while, until ``end``."""
         said = False
         while True:
