@@ -33,7 +33,7 @@ attributes:
 options:
   repo:
     description:
-      - Address of the repository, as C(http://), C(https://), C(ssh://) or C(user@host:path).
+      - Address of the repository, as C(http://), C(https://), C(ssh://), C(file://) or C(user@host:path).
       - Without a login in it. O(username) and O(token) are for that.
     type: str
     required: true

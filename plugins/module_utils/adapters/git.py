@@ -363,11 +363,23 @@ _CAUSES = (
 )
 
 
+def _without_names(said: str, url: str) -> str:
+    """What the server, the repository or the branch is called is no sign of anything."""
+    scheme, _, rest = url.rpartition("://")
+    place, _, path = rest.partition("/" if scheme else ":")
+    host = place.rpartition("@")[2].partition(":")[0]
+    for name in (url, url.removesuffix(".git"), path, path.removesuffix(".git"), host):
+        if name:
+            said = re.sub(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", "", said)
+    return re.sub(r"refs/\S+", "", said)
+
+
 def explained(command: str, url: str, said: str) -> GitError:
     """The error for what git printed: by its cause where that is known, with git's own words."""
     lines = [line.strip() for line in said.splitlines()]
     words = "; ".join([line for line in lines if not _EMPTY.fullmatch(line)][-_LINES:])[:_TEXT] or "it said nothing"
+    signs = _without_names(said, url)
     for cause in _CAUSES:
-        if cause.signs.search(said):
+        if cause.signs.search(signs):
             return cause.error(f"git {command} of {url}: {cause.advice}. git says: {words}")
     return GitError(f"git {command} of {url} failed: {words}")

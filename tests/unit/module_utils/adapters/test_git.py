@@ -120,6 +120,16 @@ def test_causes_are_told_apart(said: str, error: type[git.GitError]) -> None:
     assert URL in found.message
 
 
+@pytest.mark.parametrize("url", ["http://certificate/forbidden/certificates.git", "git@certificate:certificates.git"])
+def test_names_are_no_signs(url: str) -> None:
+    rejected = f"To {url}\n! abc:refs/heads/unauthorized [rejected] (fetch first)\nerror: failed to push to '{url}'"
+    assert type(git.explained("push", url, rejected)) is git.Rejected
+    away = f"fatal: unable to access '{url}/': Failed to connect to certificate port 80: Connection refused"
+    assert type(git.explained("push", url, away)) is git.RemoteAway
+    missing = f"fatal: '{url.removesuffix('.git')}' does not appear to be a git repository"
+    assert type(git.explained("fetch", url, missing)) is git.RepositoryMissing
+
+
 def test_what_is_not_known_is_shown_in_gits_own_words() -> None:
     found = git.explained("push", URL, "hint: not this\nfatal: something new\n")
     assert type(found) is git.GitError
