@@ -85,7 +85,9 @@ options:
         description: The control host. Without it, the name of the one that this module runs on.
         type: str
   scan:
-    description: What a scan of the image has found, as RV(lumen.airgap.trivy_scan#module:counts).
+    description:
+      - What a scan of the image has found, as RV(lumen.airgap.trivy_scan#module:counts).
+      - Of one that could not be done, C(failed) with the reason.
     type: dict
     default: {}
     version_added: 0.5.0
@@ -207,6 +209,10 @@ evidence:
       type: dict
       sample:
         bump: 90b4b4447d1c2a3e5f60718293a4b5c6d7e8f901
+    before:
+      description: What was stable when its canary began, C(image) and C(hash). Empty when none did.
+      type: dict
+      sample: {image: '192.168.2.2:5000/lumen-api:v1.0.0', hash: c9b8cf989}
     who:
       description: Who released, and where.
       type: dict

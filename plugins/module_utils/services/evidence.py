@@ -57,6 +57,7 @@ def build(
         "commit": commit,
         "pipeline": _pipeline(release),
         "git": _git(release),
+        "before": _before(release),
         "who": dict(who or {}),
         "scan": dict(scan or {}),
         "steps": list(result.get("steps") or []),
@@ -175,6 +176,12 @@ def _pipeline(release: Mapping[str, Any]) -> dict[str, Any]:
     """The run that made the image, if one did."""
     runs = [entry["pipeline"] for entry in release.get("journal") or [] if entry.get("pipeline")]
     return dict(runs[-1]) if runs else {}
+
+
+def _before(release: Mapping[str, Any]) -> dict[str, str]:
+    """What was stable when its canary began: {image, hash}; empty when none did."""
+    begun = [entry for entry in release.get("journal") or [] if entry.get("stable_image")]
+    return {"image": begun[0]["stable_image"], "hash": str(begun[0].get("stable_hash") or "")} if begun else {}
 
 
 def _git(release: Mapping[str, Any]) -> dict[str, str]:

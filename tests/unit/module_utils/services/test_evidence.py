@@ -64,11 +64,19 @@ def test_what_git_has_said_and_when_it_went_back() -> None:
     journal = [
         {"phase": "pushed", "at": "2026-01-01T00:00:09Z", "text": "pushed", "pipeline": {"url": "http://gitea/1"}},
         {"phase": "bumped", "at": "2026-01-01T00:00:10Z", "commit": "b1"},
+        {
+            "phase": "canary_started",
+            "at": "2026-01-01T00:00:11Z",
+            "text": "canary",
+            "stable_image": "r/app:v0",
+            "stable_hash": "5f7d",
+        },
         {"phase": "reverted", "at": "2026-01-01T00:03:00Z", "commit": "b2", "text": "Git is back"},
     ]
     ended = {"finished_at": "2026-01-01T00:02:00Z", "outcome": "rolled_back", "verified": {"hash": "abc"}}
     document = build(release(outcome=None, finished_at=None, journal=journal), ended, EPOCH)
     assert document["git"] == {"bump": "b1", "revert": "b2"}
+    assert document["before"] == {"image": "r/app:v0", "hash": "5f7d"}
     assert document["pipeline"] == {"url": "http://gitea/1"}
     assert document["finished_at"] == "2026-01-01T00:03:00Z"
     assert document["timeline"][-1]["text"] == "Git is back"
@@ -92,6 +100,7 @@ def test_a_promoted_release() -> None:
         "commit": "4be01c9",
         "pipeline": {},
         "git": {},
+        "before": {},
         "who": who,
         "scan": scan,
         "steps": canary()["steps"],
