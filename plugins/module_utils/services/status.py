@@ -57,9 +57,9 @@ class Status:
     """One app."""
 
     def __init__(self, session: Session, clock: Clock, wanted: Wanted) -> None:
-        self._session = session
-        self._clock = clock
-        self._wanted = wanted
+        self.session = session
+        self.clock = clock
+        self.wanted = wanted
         self._problems: list[str] = []
 
     # -- once --------------------------------------------------------------------------------------------------------
@@ -67,11 +67,11 @@ class Status:
     def look(self) -> dict[str, Any]:
         """Everything, with its ``text``. What cannot be read is among the ``problems``, and its part None."""
         self._problems = []
-        app, namespace, now = self._wanted.app, self._wanted.namespace, self._clock.time()
-        record = self._read("release record", self._standing)
-        rollout = self._read("Rollout", self._rollout)
-        deployments = [] if rollout else self._read("Deployments", self._deployments) or []
-        application = self._read("Application", self._application) if self._wanted.argocd_namespace else None
+        app, namespace, now = self.wanted.app, self.wanted.namespace, self.clock.time()
+        record = self.read("release record", self.standing)
+        rollout = self.read("Rollout", self._rollout)
+        deployments = [] if rollout else self.read("Deployments", self.deployments) or []
+        application = self.read("Application", self._application) if self.wanted.argocd_namespace else None
         found: dict[str, Any] = {
             "app": app,
             "namespace": namespace,
@@ -79,55 +79,58 @@ class Status:
             "previous": record.previous if record else [],
             "rollout": rollout,
             "deployments": deployments,
-            "checks": self._read("AnalysisRuns", self._checks) or [] if rollout else [],
+            "checks": self.read("AnalysisRuns", self._checks) or [] if rollout else [],
             "application": application,
-            "evidence": self._read("evidence", self._evidence) if self._wanted.directory else None,
+            "evidence": self.read("evidence", self._evidence) if self.wanted.directory else None,
             "problems": self._problems,
         }
         return {**found, "text": screen(found, now)}
 
-    def _read(self, what: str, call: Callable[[], T]) -> T | None:
+    def read(self, what: str, call: Callable[[], T]) -> T | None:
+        """What ``call`` returns; None when it cannot be read, which is then among the ``problems``."""
         try:
             return call()
         except AirgapError as error:
             self._problems.append(f"{what}: {error.message}")
             return None
 
-    def _standing(self) -> Standing:
-        return standing(self._session, self._clock, self._wanted.namespace, self._wanted.app)
+    def standing(self) -> Standing:
+        """How the release record stands."""
+        return standing(self.session, self.clock, self.wanted.namespace, self.wanted.app)
 
     def _rollout(self) -> dict[str, Any] | None:
         try:
-            found = statuses(self._session, self._wanted.namespace, [self._wanted.app], self._clock.time())
+            found = statuses(self.session, self.wanted.namespace, [self.wanted.app], self.clock.time())
         except KubeError as error:
             if error.reason == "UnknownKind":  # a cluster without Argo Rollouts has Deployments
                 return None
             raise
         return found[0] if found else None
 
-    def _deployments(self) -> list[dict[str, Any]]:
-        app, namespace = self._wanted.app, self._wanted.namespace
+    def deployments(self) -> list[dict[str, Any]]:
+        """Stable and canary of an app without a Rollout: {role, name, replicas, images, pods, …}."""
+        app, namespace = self.wanted.app, self.wanted.namespace
         pair = {"stable": app, "canary": canary_name(app)}
-        there = {role: self._session.find(DEPLOYMENT, name, namespace) for role, name in pair.items()}
+        there = {role: self.session.find(DEPLOYMENT, name, namespace) for role, name in pair.items()}
         if there["stable"] is None:
             return []
-        sets = self._session.list(REPLICA_SET, namespace).items
-        pods = self._session.list(POD, namespace).items
+        sets = self.session.list(REPLICA_SET, namespace).items
+        pods = self.session.list(POD, namespace).items
         return [_deployment(role, body, sets, pods) for role, body in there.items() if body is not None]
 
     def _application(self) -> dict[str, Any] | None:
-        app, namespace = self._wanted.app, self._wanted.namespace
+        app, namespace = self.wanted.app, self.wanted.namespace
         for kind in (ROLLOUT, DEPLOYMENT):
             try:
-                body = self._session.find(kind, app, namespace)
+                body = self.session.find(kind, app, namespace)
             except KubeError as error:
                 if error.passing:
                     raise
                 continue  # of the two, the identity may read what its driver moves
             name = application_of(body) if body else None
             if name:
-                item = find(self._session, self._wanted.argocd_namespace, name)
-                text = describe(read(item)) if item else f"not there, in {self._wanted.argocd_namespace}"
+                item = find(self.session, self.wanted.argocd_namespace, name)
+                text = describe(read(item)) if item else f"not there, in {self.wanted.argocd_namespace}"
                 return {"name": name, "text": text}
         return None
 
@@ -135,15 +138,15 @@ class Status:
         """Of the analyses that run, each measurement."""
         runs = [
             read_run(obj)
-            for obj in self._session.list(ANALYSIS_RUN, self._wanted.namespace).items
-            if any(owner.get("name") == self._wanted.app for owner in obj["metadata"].get("ownerReferences") or ())
+            for obj in self.session.list(ANALYSIS_RUN, self.wanted.namespace).items
+            if any(owner.get("name") == self.wanted.app for owner in obj["metadata"].get("ownerReferences") or ())
         ]
         going_on = [run for run in runs if not run.ended]
         return [f"{each.at[11:19]}  {measurement_text(each)}" for run in going_on for each in run.measurements]
 
     def _evidence(self) -> dict[str, Any]:
-        wanted = self._wanted
-        store = Store(self._session, wanted.namespace, wanted.app)
+        wanted = self.wanted
+        store = Store(self.session, wanted.namespace, wanted.app)
         report, _documents = inspect(wanted.directory, wanted.app, wanted.namespace, store, wanted.host)
         return report.as_dict()
 
@@ -159,7 +162,7 @@ class _Follow:
 
     def __init__(self, status: Status, out: Output, watch: Callable[[Sequence[Subscription]], Watching]) -> None:
         self._status = status
-        self._session, self._clock, self._wanted = status._session, status._clock, status._wanted
+        self._session, self._clock, self._wanted = status.session, status.clock, status.wanted
         self._out = out
         self._watch = watch
         self._follower = Follower(self._wanted.app)
@@ -192,7 +195,7 @@ class _Follow:
 
     def _begin(self) -> None:
         """What the first screen has shown is not told again."""
-        record = self._status._standing()
+        record = self._status.standing()
         self._take(record)
         if record.state in _OVER:
             self._say("no release is in progress: waiting for one to begin")
@@ -205,7 +208,7 @@ class _Follow:
 
     def _watcher(self) -> Watching | None:
         """Of a Rollout; None where there is none, and a Deployment is asked now and then."""
-        if self._status._read("Rollout", self._there) is None:
+        if self._status.read("Rollout", self._there) is None:
             return None
         namespace, now = self._wanted.namespace, self._clock.time()
         subscriptions = [
@@ -242,7 +245,7 @@ class _Follow:
     def _poll(self) -> bool:
         """The record, which cannot be watched, and Deployments. True: the release has ended."""
         try:
-            record = self._status._standing()
+            record = self._status.standing()
             deployments = self._deployments()
         except KubeError as error:
             if not error.passing:
@@ -256,7 +259,7 @@ class _Follow:
         return self._say_record(record)
 
     def _deployments(self) -> list[dict[str, Any]]:
-        return [] if self._follower.rollout is not None else self._status._deployments()
+        return [] if self._follower.rollout is not None else self._status.deployments()
 
     def _say_pods(self, deployments: list[dict[str, Any]]) -> None:
         line = pods_line({"deployments": deployments})
