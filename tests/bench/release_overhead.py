@@ -7,8 +7,8 @@
 Usage: ``release_overhead.py [REPORT]``: the evidence of a promoted release that is still stable on the lab, by default
 the newest. From its timestamps, and from when the canary's ReplicaSet was made:
 
-    before   the Lease was taken → the tag is in Gitea
-    pipeline the tag is in Gitea → its run is over, with the time until a runner takes it
+    before   the Lease was taken → the tag is in Gitea, and the jobs of its run wait for a runner
+    pipeline they wait → the run is over
     between  the run is over → Git is known to name the image
     Argo CD  Git names it → the canary's ReplicaSet is made
     canary   its ReplicaSet is made → it is stable
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
     if report is None:
         print("no release by the pipeline was promoted: `make demo` makes one", file=sys.stderr)
         return 1
-    parts = split(report, tagged(report["version"]), made(report))
+    parts = split(report, queued(report["pipeline"]["id"]), made(report))
     for name, seconds in parts.items():
         print(f"{name:>8}  {seconds:5.0f} s")
     ours = parts["before"] + parts["between"] + parts["after"]
@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
 
 
 def split(report: dict[str, Any], tag: float, began: float) -> dict[str, float]:
-    """Seconds of each part; ``tag`` is when the version was tagged, ``began`` when the canary's ReplicaSet was made."""
+    """Seconds of each part; ``tag`` is when Gitea had the tag, ``began`` when the canary's ReplicaSet was made."""
     git = next(_at(entry) for entry in report["timeline"] if entry["text"].startswith("Git names "))
     stable = next(_at(entry) for entry in report["timeline"] if entry["text"].startswith("promoted: "))
     over = _seconds(report["pipeline"]["completed_at"])
@@ -60,10 +60,9 @@ def split(report: dict[str, Any], tag: float, began: float) -> dict[str, float]:
     }
 
 
-def tagged(version: str) -> float:
-    """When the annotated tag was made, by Gitea's clock, which is the lab's."""
-    sha = gitea(f"git/refs/tags/{version}")[0]["object"]["sha"]
-    return _seconds(gitea(f"git/tags/{sha}")["tagger"]["date"])
+def queued(run: int) -> float:
+    """When Gitea had made the jobs of the run, which it does with the tag."""
+    return min(_seconds(job["created_at"]) for job in gitea(f"actions/runs/{run}/jobs")["jobs"])
 
 
 def gitea(path: str) -> Any:
