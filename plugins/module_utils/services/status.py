@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from typing import Any, Callable, NamedTuple, TypeVar
 
 from ..adapters.kube.kinds import ANALYSIS_RUN, DEPLOYMENT, POD, REPLICA_SET, ROLLOUT
-from ..adapters.kube.session import KubeError, Session
+from ..adapters.kube.session import Forbidden, KubeError, Session
 from ..adapters.kube.watcher import Observation, Subscription
 from ..engines.argo.ownership import application_of
 from ..engines.argo.status import describe, read
@@ -171,13 +171,15 @@ class _Follow:
         self._journal: list[dict[str, Any]] = []
         self._pods = ""
         self._away = False
+        self._watched = False
 
     def run(self, seconds: float) -> bool:
         """See ``Status.follow``."""
         end = self._clock.monotonic() + seconds
-        self._begin()
         watcher = self._watcher()
+        self._watched = watcher is not None
         try:
+            self._begin()
             due = self._clock.monotonic() + _POLL
             while self._clock.monotonic() < end:
                 self._tick(watcher)
@@ -259,7 +261,12 @@ class _Follow:
         return self._say_record(record)
 
     def _deployments(self) -> list[dict[str, Any]]:
-        return [] if self._follower.rollout is not None else self._status.deployments()
+        if self._watched:
+            return []
+        try:
+            return self._status.deployments()
+        except Forbidden:  # of the two, the identity may read what its driver moves
+            return []
 
     def _say_pods(self, deployments: list[dict[str, Any]]) -> None:
         line = pods_line({"deployments": deployments})

@@ -265,6 +265,23 @@ def test_an_api_server_that_is_away_for_a_while(site: Site) -> None:
     assert sum("the record cannot be read: get ConfigMap: no answer" in line for line in lines) == 1
 
 
+def test_who_releases_rollouts_may_not_read_deployments(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = site.session.find
+
+    def refuse(kind: Any, *words: Any) -> Any:
+        if kind == DEPLOYMENT:
+            raise Forbidden("get Deployment: forbidden", status=403)
+        return find(kind, *words)
+
+    monkeypatch.setattr(site.session, "find", refuse)
+    held = site.take(lease_seconds=600)
+    site.lab.after(3, lambda: bump(site.lab))
+    site.lab.after(20, lambda: held.finish("promoted"))
+    ended, lines = site.follow()
+    assert ended
+    assert "step 1/4 setWeight 20" in words(lines)
+
+
 def test_what_will_not_pass_ends_it(site: Site) -> None:
     site.take(lease_seconds=600)
     site.lab.after(10, lambda: site.session.fail_next("find", Forbidden("forbidden", status=403)))
