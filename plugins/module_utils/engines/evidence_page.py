@@ -17,6 +17,7 @@ from html import escape
 from typing import Any, NamedTuple
 
 from .analysis.phases import MARKS
+from .canary.follow import show_value
 from .canary.phase import epoch
 
 #: Pixels.
@@ -195,7 +196,7 @@ def _measurements(evidence: Document) -> str:
             [
                 ("", _clock(made.get("at"))),
                 (phase, f"{MARKS.get(phase, '')} {phase}"),
-                ("number", made["value"] if made.get("value") is not None else made.get("message") or "–"),
+                ("number", show_value(made.get("value")) or made.get("message") or "–"),
                 ("", made.get("metric") or ""),
                 ("", made.get("run") or ""),
             ]

@@ -24,7 +24,6 @@ from ..adapters.kube.kinds import (
     APPLICATION,
     DEPLOYMENT,
     ENDPOINT_SLICE,
-    LEASE,
     NAMESPACE,
     NETWORK_POLICY,
     POD,
@@ -44,8 +43,8 @@ from ..engines.doctor.pipeline import run_of_tag
 from ..engines.doctor.pods import waiting_images
 from ..engines.identity import claims
 from ..errors import AirgapError
-from ..times import Clock, parse_rfc3339
-from .release_record import Record
+from ..times import Clock
+from .release_record import Record, standing
 
 _VERSION = re.compile(r"v(\d+)\.(\d+)\.(\d+)(-[0-9A-Za-z.-]+)?")
 _LOG_LINES = 15
@@ -280,10 +279,12 @@ class Doctor:
         record = self._in_cluster("the journal of releases", self._record, None)
         if record:
             facts = replace(facts, record=record)
-            lease = self._in_cluster(
-                "the Lease of releases", lambda: self.session.find(LEASE, f"{facts.app}-release", here), None
+            found = self._in_cluster(
+                "the Lease of releases", lambda: standing(self.session, self.clock, here, facts.app), None
             )
-            facts = replace(facts, lease_expires=_expiry(lease))
+            # Of a process that is dead on this machine, the Lease says no more that somebody works.
+            holder = found.holder if found is not None and found.state == "running" else None
+            facts = replace(facts, lease_expires=holder.expires if holder else 0.0)
         return facts
 
     def _list(self, kind: Kind, namespace: str, selector: str | None = None) -> list[dict[str, Any]]:
@@ -555,14 +556,6 @@ def token_of(kubeconfig: str | None, context: str | None, read: Callable[[str], 
         return str(users[contexts[context or parsed["current-context"]]["user"]]["token"])
     except (ValueError, LookupError, TypeError):
         return ""
-
-
-def _expiry(lease: Mapping[str, Any] | None) -> float:
-    spec = (lease or {}).get("spec") or {}
-    try:
-        return parse_rfc3339(spec["renewTime"]) + float(spec.get("leaseDurationSeconds") or 0)
-    except (LookupError, ValueError, TypeError):
-        return 0.0
 
 
 def _ask_registry(registry: RegistryReader, name: str) -> ImageAnswer:

@@ -66,7 +66,7 @@ def test_what_is_found_is_returned(run: Run, session: FakeSession) -> None:
     assert any("rollout-absent" in line for line in result["text"])
 
 
-@pytest.mark.parametrize(("fail_on", "fails"), [("never", False), ("error", False), ("warning", True), ("info", True)])
+@pytest.mark.parametrize(("fail_on", "fails"), [("never", False), ("error", True), ("warning", True), ("info", True)])
 def test_when_it_fails(fail_on: str, fails: bool, run: Run, session: FakeSession) -> None:
     session.edit(ROLLOUT, "api", "lumen", {"spec": {"paused": True}})
     session.edit(ROLLOUT, "api", "lumen", {"status": {"observedGeneration": "2"}})

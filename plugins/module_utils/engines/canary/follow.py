@@ -63,6 +63,7 @@ class StepRecord:
     """advance, unseen (over before anybody looked), full (promoted fully), aborted or superseded; empty: running."""
     run: str = ""
     counts: Counts | None = None
+    """The pods when it ended; of one that was aborted, just before. None when nobody can know."""
 
 
 @dataclass
@@ -120,6 +121,7 @@ class Follower:
         self._paused_at: int | None = None
         self._told: set[tuple[str, ...]] = set()
         self._pods_line = ""
+        self._share: Counts | None = None
         self._troubled_since: dict[str, float] = {}
         self._warnings: dict[str, str] = {}
 
@@ -184,6 +186,7 @@ class Follower:
             entries += self._retried(change, at)
         entries += self._advance(change, view, at)
         entries += self._pause(view, at)
+        self._share = _share(view)
         if view.stable == change.hash and view.phase == "Healthy" and not change.outcome:
             self._close(change, at, "advance")
             change.outcome = PROMOTED
@@ -232,6 +235,9 @@ class Follower:
         if change.outcome == ABORTED:
             change.reason = change.reason or reason
             return self._pods_entry(at)
+        running = _open(change)
+        if running is not None:
+            running.counts = self._share
         self._close(change, at, ABORTED)
         change.outcome, change.reason = ABORTED, reason
         self._position = None
@@ -267,7 +273,7 @@ class Follower:
         entries: list[Entry] = []
         record = _open(change)
         if record is not None:
-            record.counts = Counts(view.updated, view.replicas - view.updated)
+            record.counts = _share(view)
             entries.append(Entry(at, "step_ended", self._ended_text(record)))
             self._end(record, at, "full" if view.full else "advance", change)
         start = (self._position + 1) if self._position is not None else 0
@@ -275,12 +281,20 @@ class Follower:
             jumped = StepRecord(missed, at if watched else None)
             change.steps.append(jumped)
             self._end(jumped, at if watched else None, "full" if view.full and watched else "unseen", change)
+        self._share_of_unseen(change, index)
         self._position = index
         if index < len(self._steps):
             step = self._steps[index]
             change.steps.append(StepRecord(step, at))
             entries.append(Entry(at, "step_began", f"step {index + 1}/{len(self._steps)} {step.label}"))
         return entries
+
+    def _share_of_unseen(self, change: Change, index: int) -> None:
+        """A weight that was set before anybody looked is still the one there is while the steps behind it set none."""
+        behind = [step.kind for step in self._steps[index : index + 1]]
+        weights = [record for record in change.steps[change.begun :] if record.step.kind == SET_WEIGHT]
+        if weights and weights[-1].ended_by == "unseen" and weights[-1].counts is None and SET_WEIGHT not in behind:
+            weights[-1].counts = _share(self.view) if self.view else None
 
     def _ended_text(self, record: StepRecord) -> str:
         counts = record.counts
@@ -449,21 +463,23 @@ class Follower:
             return []
         canary = "" if change.hash == view.stable else change.hash
         scales = {name: self._scale(of) for name, of in (("canary", canary), ("stable", view.stable)) if of}
-        sides = [f"{name} {scale.available}/{scale.spec}" for name, scale in scales.items()]
-        line = ", ".join(sides) if self._kinds["ReplicaSet"] else ""
-        if not line or line == self._pods_line:
+        known = {name: scale for name, scale in scales.items() if scale is not None}
+        if not known or len(known) < len(scales):
+            return []  # objects come one by one, and what has not come yet is not none
+        line = ", ".join(f"{name} {scale.available}/{scale.spec}" for name, scale in known.items())
+        if line == self._pods_line:
             return []
         self._pods_line = line
-        ready = Counts(*(scales[name].available if name in scales else 0 for name in ("canary", "stable")))
+        ready = Counts(*(known[name].available if name in known else 0 for name in ("canary", "stable")))
         return [Entry(at, "pods", f"pods ready: {line}", ready)]
 
-    def _scale(self, of: str) -> Scale:
-        """How many pods the ReplicaSet of a hash asks for, and how many are ready."""
+    def _scale(self, of: str) -> Scale | None:
+        """How many pods the ReplicaSet of a hash asks for, and how many are ready; None before it was seen."""
         for obj in self._kinds["ReplicaSet"].values():
             if (obj["metadata"].get("labels") or {}).get(HASH_LABEL) == of:
                 ready = (obj.get("status") or {}).get("readyReplicas") or 0
                 return Scale((obj.get("spec") or {}).get("replicas") or 0, ready)
-        return Scale(0, 0)
+        return None
 
     # -- state ---------------------------------------------------------------------------------------------------
 
@@ -499,6 +515,10 @@ class Follower:
         if view.phase == "Degraded" and not view.message.startswith(_ABORT_TEXT):
             return "progressing", "bad", view.message
         return "progressing", "", ""
+
+
+def _share(view: RolloutView) -> Counts:
+    return Counts(view.updated, view.replicas - view.updated)
 
 
 def _open(change: Change) -> StepRecord | None:

@@ -113,7 +113,7 @@ def _paused(facts: Facts, view: RolloutView) -> Iterator[Finding]:
     if (rollout.get("spec") or {}).get("paused"):
         yield Finding(
             "rollout-stopped",
-            WARNING,
+            ERROR,
             "The Rollout was paused by hand",
             title(facts),
             "spec.paused is true: no step is taken, whatever the analysis says.",

@@ -607,7 +607,12 @@ class Release:
         self._await_abort()
         # Git would take back a change of ours at once, and any touch of the spec starts what was aborted again.
         ours = self._driver.moves_pods or (bool(self._options.image) and not situation.kept_by)
-        if not ours:
+        if self._journal.bumped and situation.kept_by:
+            # Who has bumped it takes it back next: nobody else is to be sent there.
+            self._say(
+                f"Git still has {self._our_image()} (Application {situation.kept_by}): it is taken back there next"
+            )
+        elif not ours:
             self._advice = _go_back(situation, self._our_image(), image)
             self._say(self._advice)
         else:

@@ -172,8 +172,7 @@ def test_pods_line_changes_with_the_replica_sets() -> None:
         for each in (replica_set("old", 2, 2, 1), replica_set("new", 0, 1, 2), replica_set("new", 1, 1, 3))
         for entry in follower.see("ReplicaSet", each, 101.0)
     ]
-    assert texts == [
-        "pods ready: canary 0/0, stable 2/2",
+    assert texts == [  # nothing before both were seen
         "pods ready: canary 0/1, stable 2/2",
         "pods ready: canary 1/1, stable 2/2",
     ]
@@ -261,3 +260,13 @@ def test_nothing_seen_is_unknown_and_an_unobserved_spec_waits() -> None:
 )
 def test_values_to_read(text: str | None, shown: str) -> None:
     assert show_value(text) == shown
+
+
+def test_the_share_of_a_step_that_nobody_saw_and_of_one_that_was_aborted() -> None:
+    follower = Follower("api")
+    follower.see("Rollout", rollout(1, currentStepIndex=1, updatedReplicas=1, replicas=3), 100.0)
+    gone = rollout(2, currentStepIndex=0, updatedReplicas=0, replicas=2, abort=True, phase="Degraded")
+    follower.see("Rollout", gone, 101.0)
+    assert follower.change is not None
+    told = [(each.step.kind, each.ended_by, each.counts and each.counts.weight) for each in follower.change.steps]
+    assert told == [("setWeight", "unseen", 33), ("pause", "aborted", 33)]

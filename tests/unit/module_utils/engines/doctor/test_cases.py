@@ -609,7 +609,7 @@ def test_a_pause_that_was_just_ended_is_no_finding() -> None:
 def test_a_rollout_that_was_paused_by_hand() -> None:
     facts = paused(pauseConditions=[])
     facts.rollout["spec"]["paused"] = True  # type: ignore[index]
-    assert one(facts, "rollout-stopped").severity == "warning"
+    assert one(facts, "rollout-stopped").severity == "error"
 
 
 def unseen(written: float | None) -> Facts:
