@@ -365,8 +365,8 @@ _CAUSES = (
 
 def _without_names(said: str, url: str) -> str:
     """What the server, the repository or the branch is called is no sign of anything."""
-    scheme, _, rest = url.rpartition("://")
-    place, _, path = rest.partition("/" if scheme else ":")
+    scheme, _separator, rest = url.rpartition("://")
+    place, _separator, path = rest.partition("/" if scheme else ":")
     host = place.rpartition("@")[2].partition(":")[0]
     for name in (url, url.removesuffix(".git"), path, path.removesuffix(".git"), host):
         if name:
