@@ -203,13 +203,10 @@ def test_killed_in_mid_step_and_taken_up_again(site: Site) -> None:
     assert (report["outcome"], report["driver"]) == ("promoted", "deployment"), output[-6000:]
     texts = "\n".join(entry["text"] for entry in report["timeline"])
     assert "step 4/5 analysis" in texts
-    assert [step["result"] for step in report["steps"]] == [
-        "completed",
-        "Successful",
-        "completed",
-        "Successful",
-        "completed",
-    ]
+    results = [step["result"] for step in report["steps"]]
+    # The third ends just when the run is killed: whether that was written down before is a matter of milliseconds.
+    assert results.pop(2) in ("completed", "passed")
+    assert results == ["completed", "Successful", "Successful", "completed"]
     assert report["steps"][0]["started_at"]
     assert int(site.deployment()["metadata"]["annotations"][DEPLOYMENT_REVISION]) == revision + 1
     site.nothing_is_left(FIRST)
