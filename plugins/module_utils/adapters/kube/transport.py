@@ -22,6 +22,8 @@ from urllib.parse import urlencode
 
 from .errors import KubeError
 
+_CONNECTING = threading.Lock()
+
 
 class TransportFailure(Exception):
     """No HTTP answer: refused, timed out, cut off, or TLS failed. The text says which."""
@@ -105,22 +107,18 @@ class Transport:
             ) from error
 
         path = _existing_kubeconfig(kubeconfig)
-        # Without its file the library would write key and certificate of the user to /tmp and remove them at exit; an
-        # Ansible worker ends without such cleanup. Here they live for the moments until the TLS context has read them.
-        scratch = tempfile.mkdtemp(prefix="airgap-kube-")
         try:
-            configuration = Configuration()
-            load_kube_config(
-                path, context, client_configuration=configuration, persist_config=False, temp_file_path=scratch
-            )
-            rest = RESTClientObject(configuration)
-            trust = _trust(configuration)
-            if configuration.host.startswith("https"):
-                _load_tls_once(rest.pool_manager.connection_pool_kw, configuration)
+            with _scratch() as scratch:
+                configuration = Configuration()
+                load_kube_config(
+                    path, context, client_configuration=configuration, persist_config=False, temp_file_path=scratch
+                )
+                rest = RESTClientObject(configuration)
+                trust = _trust(configuration)
+                if configuration.host.startswith("https"):
+                    _load_tls_once(rest.pool_manager.connection_pool_kw, configuration)
         except (ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
             raise KubeError(f"kubeconfig {path}{_in_context(context)} cannot be used: {error}") from error
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
         origin = f"kubeconfig {path}, context {context or _current_context(path)}"
         return cls(configuration, rest.pool_manager, (urllib3.exceptions.HTTPError, OSError), origin, trust)
 
@@ -220,6 +218,21 @@ def _trust(configuration: Any) -> Trust:
             ca = file.read()
     text = ca.decode("ascii") if isinstance(ca, bytes) else ca
     return Trust(text, bool(configuration.verify_ssl), configuration.tls_server_name or "")
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[str]:
+    """Where the library puts key and certificate of the user for the moments until the TLS context has read them.
+
+    By itself it writes them to /tmp and removes them at exit; an Ansible worker ends without such cleanup. It remembers
+    where it has put them for all threads of a process, so that they take turns.
+    """
+    with _CONNECTING:
+        path = tempfile.mkdtemp(prefix="airgap-kube-")
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _load_tls_once(pool_options: dict[str, Any], configuration: Any) -> None:
