@@ -44,7 +44,7 @@ from ..engines.doctor.pods import waiting_images
 from ..engines.identity import claims
 from ..errors import AirgapError
 from ..times import Clock
-from .release_record import Record, standing
+from .release_record import standing
 
 _VERSION = re.compile(r"v(\d+)\.(\d+)\.(\d+)(-[0-9A-Za-z.-]+)?")
 _LOG_LINES = 15
@@ -275,17 +275,20 @@ class Doctor:
         return replace(facts, kinds={kind: self._known(*kind) for kind in kinds} if self._cluster else {})
 
     def _read_release(self, facts: Facts) -> Facts:
-        here = facts.namespace
-        record = self._in_cluster("the journal of releases", self._record, None)
-        if record:
-            facts = replace(facts, record=record)
-            found = self._in_cluster(
-                "the Lease of releases", lambda: standing(self.session, self.clock, here, facts.app), None
-            )
-            # Of a process that is dead on this machine, the Lease says no more that somebody works.
-            holder = found.holder if found is not None and found.state == "running" else None
-            facts = replace(facts, lease_expires=holder.expires if holder else 0.0)
-        return facts
+        found = self._in_cluster(
+            "the journal of releases", lambda: standing(self.session, self.clock, facts.namespace, facts.app), None
+        )
+        if found is None or not found.current:
+            return facts
+        last, holder = found.entries[-1] if found.entries else {}, found.holder
+        run = holder.run if holder else last.get("run", "")
+        # Of a process that is dead on this machine, the Lease says no more that somebody works.
+        working = holder if found.state == "running" else None
+        return replace(
+            facts,
+            record={**found.current, "phase": last.get("phase", ""), "run": run},
+            lease_expires=working.expires if working else 0.0,
+        )
 
     def _list(self, kind: Kind, namespace: str, selector: str | None = None) -> list[dict[str, Any]]:
         plural = {"StatefulSet": "StatefulSets", "AnalysisRun": "AnalysisRuns", "NetworkPolicy": "NetworkPolicies"}.get(
@@ -356,10 +359,6 @@ class Doctor:
     def _installed(self, namespace: str) -> bool:
         """Argo CD's controllers are not missed where its Applications are not known, which is told by itself."""
         return namespace != self.wanted.argocd_namespace or f"Applications in {namespace}" in self._looked_at
-
-    def _record(self) -> dict[str, Any] | None:
-        record = Record.read(self.session, self.clock, self.wanted.namespace, self.wanted.app)
-        return record.as_dict() if record else None
 
     # -- the others ----------------------------------------------------------------------------------------------
 
