@@ -171,18 +171,17 @@ class _Follow:
         self._journal: list[dict[str, Any]] = []
         self._pods = ""
         self._away = False
-        self._watched = False
+        self._watcher: Watching | None = None
 
     def run(self, seconds: float) -> bool:
         """See ``Status.follow``."""
         end = self._clock.monotonic() + seconds
-        watcher = self._watcher()
-        self._watched = watcher is not None
+        self._watcher = self._started()
         try:
             self._begin()
             due = self._clock.monotonic() + _POLL
             while self._clock.monotonic() < end:
-                self._tick(watcher)
+                self._tick()
                 self._out.check()
                 if self._clock.monotonic() < due:
                     continue
@@ -190,8 +189,8 @@ class _Follow:
                 if self._poll():
                     return True
         finally:
-            if watcher is not None:
-                watcher.stop()
+            if self._watcher is not None:
+                self._watcher.stop()
         self._say(f"nothing more within {seconds:g} s")
         return False
 
@@ -208,8 +207,8 @@ class _Follow:
         self._release = str(record.current.get("id", ""))
         self._journal = record.entries
 
-    def _watcher(self) -> Watching | None:
-        """Of a Rollout; None where there is none, and a Deployment is asked now and then."""
+    def _started(self) -> Watching | None:
+        """The watch of a Rollout; None where there is none, and a Deployment is asked now and then."""
         if self._status.read("Rollout", self._there) is None:
             return None
         namespace, now = self._wanted.namespace, self._clock.time()
@@ -227,14 +226,14 @@ class _Follow:
     def _there(self) -> dict[str, Any] | None:
         return self._session.find(ROLLOUT, self._wanted.app, self._wanted.namespace)
 
-    def _tick(self, watcher: Watching | None) -> None:
-        if watcher is None:
+    def _tick(self) -> None:
+        if self._watcher is None:
             self._clock.sleep(_TICK)
             return
-        observation = watcher.next(_TICK)
+        observation = self._watcher.next(_TICK)
         while observation is not None:
             self._see(observation)
-            observation = watcher.next(0.0)
+            observation = self._watcher.next(0.0)
 
     def _see(self, observation: Observation) -> None:
         if observation.outage:
@@ -261,7 +260,7 @@ class _Follow:
         return self._say_record(record)
 
     def _deployments(self) -> list[dict[str, Any]]:
-        if self._watched:
+        if self._watcher is not None:
             return []
         try:
             return self._status.deployments()

@@ -281,7 +281,7 @@ class Follower:
             jumped = StepRecord(missed, at if watched else None)
             change.steps.append(jumped)
             self._end(jumped, at if watched else None, "full" if view.full and watched else "unseen", change)
-        self._share_of_unseen(change, index)
+        self._share_of_unseen(change, view)
         self._position = index
         if index < len(self._steps):
             step = self._steps[index]
@@ -289,12 +289,14 @@ class Follower:
             entries.append(Entry(at, "step_began", f"step {index + 1}/{len(self._steps)} {step.label}"))
         return entries
 
-    def _share_of_unseen(self, change: Change, index: int) -> None:
-        """A weight that was set before anybody looked is still the one there is while the steps behind it set none."""
-        behind = [step.kind for step in self._steps[index : index + 1]]
+    def _share_of_unseen(self, change: Change, view: RolloutView) -> None:
+        """A weight that was set before anybody looked is still the one there is, unless the step now sets another."""
+        step = self._step(view)
+        if step is not None and step.kind == SET_WEIGHT:
+            return
         weights = [record for record in change.steps[change.begun :] if record.step.kind == SET_WEIGHT]
-        if weights and weights[-1].ended_by == "unseen" and weights[-1].counts is None and SET_WEIGHT not in behind:
-            weights[-1].counts = _share(self.view) if self.view else None
+        if weights and weights[-1].ended_by == "unseen" and weights[-1].counts is None:
+            weights[-1].counts = _share(view)
 
     def _ended_text(self, record: StepRecord) -> str:
         counts = record.counts
