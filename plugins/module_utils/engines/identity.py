@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from .canary.pair import CANARY_LABEL, canary_name
+from .workloads.objects import MANAGED
 
-MANAGED = {"app.kubernetes.io/managed-by": "lumen.airgap"}
 OWNER_LABEL = "lumen.airgap/identity"
 
 _READ = ("get", "list", "watch")

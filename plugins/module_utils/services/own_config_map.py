@@ -11,8 +11,7 @@ from typing import Any
 
 from ..adapters.kube.kinds import CONFIG_MAP
 from ..adapters.kube.session import Session
-
-LABELS: Mapping[str, str] = {"app.kubernetes.io/managed-by": "lumen.airgap"}
+from ..engines.workloads.objects import MANAGED
 
 
 class OwnConfigMap:
@@ -39,7 +38,7 @@ class OwnConfigMap:
         body = self._object or {
             "apiVersion": CONFIG_MAP.api_version,
             "kind": CONFIG_MAP.kind,
-            "metadata": {"name": self._name, "namespace": self._namespace, "labels": dict(LABELS)},
+            "metadata": {"name": self._name, "namespace": self._namespace, "labels": dict(MANAGED)},
         }
         body["data"] = {**(body.get("data") or {}), **data}
         self._object = self._session.replace(body) if self._object else self._session.create(body)

@@ -22,10 +22,11 @@ from typing import Any, Callable, NamedTuple
 
 from ..adapters.kube.kinds import LEASE
 from ..adapters.kube.session import Conflict, NotFound, Session
+from ..engines.workloads.objects import MANAGED
 from ..errors import AirgapError
 from ..times import Clock, parse_rfc3339, rfc3339, rfc3339_micro
 from . import process as processes
-from .own_config_map import LABELS, OwnConfigMap
+from .own_config_map import OwnConfigMap
 
 PROMOTED, ROLLED_BACK, FAILED = "promoted", "rolled_back", "failed"
 OUTCOMES = (PROMOTED, ROLLED_BACK, FAILED)
@@ -475,7 +476,7 @@ class _Lock:
         return {
             "apiVersion": LEASE.api_version,
             "kind": LEASE.kind,
-            "metadata": {"name": f"{self.app}-release", "namespace": self._namespace, "labels": dict(LABELS)},
+            "metadata": {"name": f"{self.app}-release", "namespace": self._namespace, "labels": dict(MANAGED)},
         }
 
 

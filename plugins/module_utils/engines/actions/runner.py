@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..workloads.objects import MANAGED
+
 _LABEL = re.compile(r"[A-Za-z0-9_.-]+(?::(?:host|docker://\S+))?")
 _NODE = "kubernetes.io/hostname"
 _HASH = "lumen.airgap/config-hash"
@@ -259,7 +261,7 @@ def _metadata(runner: Runner) -> dict[str, Any]:
     return {
         "name": runner.name,
         "namespace": runner.namespace,
-        "labels": {"app": runner.name, "app.kubernetes.io/managed-by": "lumen.airgap"},
+        "labels": {"app": runner.name, **MANAGED},
     }
 
 

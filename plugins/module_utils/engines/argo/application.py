@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..workloads.objects import MANAGED
+
 API_VERSION = "argoproj.io/v1alpha1"
 #: Makes the controller compare with Git now; it takes the annotation away when it has. Values: normal, hard.
 REFRESH = "argocd.argoproj.io/refresh"
@@ -19,7 +21,6 @@ SYNC_WAVE = "argocd.argoproj.io/sync-wave"
 #: With it, deleting an Application deletes what it has deployed.
 CASCADE = "resources-finalizer.argocd.argoproj.io"
 _CREDENTIAL_LABEL = "argocd.argoproj.io/secret-type"
-_LABELS = {"app.kubernetes.io/managed-by": "lumen.airgap"}
 
 
 def application(
@@ -52,7 +53,7 @@ def application(
         **({"syncPolicy": policy} if policy else {}),
         **({"ignoreDifferences": [_filled(each) for each in ignore_differences]} if ignore_differences else {}),
     }
-    metadata: dict[str, Any] = {"name": name, "namespace": namespace, "labels": {**_LABELS, **(labels or {})}}
+    metadata: dict[str, Any] = {"name": name, "namespace": namespace, "labels": {**MANAGED, **(labels or {})}}
     if wave is not None:
         metadata["annotations"] = {SYNC_WAVE: str(wave)}
     return {"apiVersion": API_VERSION, "kind": "Application", "metadata": metadata, "spec": spec}
@@ -92,7 +93,7 @@ def credential(url: str, namespace: str, username: str, token: str) -> dict[str,
         "metadata": {
             "name": credential_name(url),
             "namespace": namespace,
-            "labels": {**_LABELS, _CREDENTIAL_LABEL: "repository"},
+            "labels": {**MANAGED, _CREDENTIAL_LABEL: "repository"},
         },
         "type": "Opaque",
         "data": {key: base64.b64encode(value.encode()).decode() for key, value in fields.items()},

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What stands in any workload, whatever makes its pods."""
+"""What stands in any workload, whatever makes its pods, and in any object of ours."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 Object = Mapping[str, Any]
+
+#: The label of what the collection has made.
+MANAGED: Mapping[str, str] = {"app.kubernetes.io/managed-by": "lumen.airgap"}
 
 
 def images_of(workload: Object) -> tuple[str, ...]:
