@@ -20,13 +20,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import urllib.request
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-REPOSITORY = "http://192.168.2.2:30300/api/v1/repos/lumen/lumen"
+sys.path.insert(0, str(ROOT / "lab"))
+
+from demo import gitea  # noqa: E402
+
 LIMIT = 15
 
 
@@ -62,16 +64,7 @@ def split(report: dict[str, Any], tag: float, began: float) -> dict[str, float]:
 
 def queued(run: int) -> float:
     """When Gitea had made the jobs of the run, which it does with the tag."""
-    return min(_seconds(job["created_at"]) for job in gitea(f"actions/runs/{run}/jobs")["jobs"])
-
-
-def gitea(path: str) -> Any:
-    """What Gitea's API says of the application's repository."""
-    token = (ROOT / ".lab" / "gitea" / "token").read_text(encoding="utf-8").strip()
-    request = urllib.request.Request(f"{REPOSITORY}/{path}", headers={"Authorization": f"token {token}"})
-    # The lab is on this machine: a proxy of its user's has no part in it.
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
-        return json.load(answer)
+    return min(_seconds(job["created_at"]) for job in json.loads(gitea(f"actions/runs/{run}/jobs"))["jobs"])
 
 
 def made(report: dict[str, Any]) -> float:

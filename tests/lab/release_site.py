@@ -17,7 +17,8 @@ import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urljoin
@@ -355,6 +356,17 @@ class ReleaseSite(Plays):
         assert evidence["outcome"] == outcome, evidence["reason"]
         assert self.commits(version) == ((1, 0) if outcome == "promoted" else (1, 1))
         return evidence
+
+
+@contextmanager
+def standing_site(path: Path, name: str, hosts: Sequence[str]) -> Iterator[ReleaseSite]:
+    """A site that is made, and removed whatever comes of it."""
+    made = ReleaseSite(path, name, hosts)
+    try:
+        made.make()
+        yield made
+    finally:
+        made.remove()
 
 
 def template(good: bool) -> dict[str, Any]:

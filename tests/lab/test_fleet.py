@@ -10,17 +10,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from .release_site import APP, FIRST, ReleaseSite
+from .release_site import APP, FIRST, ReleaseSite, standing_site
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReleaseSite]:
-    made = ReleaseSite(tmp_path_factory.mktemp("fleet"), "fleet-test", ["first", "second"])
-    try:
-        made.make()
-        yield made
-    finally:
-        made.remove()
+    with standing_site(tmp_path_factory.mktemp("fleet"), "fleet-test", ["first", "second"]) as site:
+        yield site
 
 
 def test_a_wave_that_fails_stops_the_ones_after_it(site: ReleaseSite) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from .release_site import APP, FIRST, ReleaseSite
+from .release_site import APP, FIRST, ReleaseSite, standing_site
 
 BROKEN = """package main
 
@@ -22,12 +22,8 @@ func TestThatFails(t *testing.T) { t.Fatal("the answer is wrong") }
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReleaseSite]:
-    made = ReleaseSite(tmp_path_factory.mktemp("built"), "built-test", ["one"])
-    try:
-        made.make()
-        yield made
-    finally:
-        made.remove()
+    with standing_site(tmp_path_factory.mktemp("built"), "built-test", ["one"]) as site:
+        yield site
 
 
 def test_a_version_whose_tests_fail_changes_nothing(site: ReleaseSite) -> None:

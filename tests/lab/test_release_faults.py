@@ -23,7 +23,7 @@ import pytest
 from ansible_collections.lumen.airgap.plugins.module_utils.services.canary.seen import is_ready
 
 from .plays import Run
-from .release_site import APP, Cluster, ReleaseSite, image_of, kubectl, token, until_healthy
+from .release_site import APP, Cluster, ReleaseSite, image_of, kubectl, standing_site, token, until_healthy
 
 #: How long Gitea is away, and a node stands still: 50 s are what Kubernetes waits for a node, and 5 s our pods.
 AWAY, STILL = 20.0, 65.0
@@ -31,12 +31,8 @@ AWAY, STILL = 20.0, 65.0
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReleaseSite]:
-    made = ReleaseSite(tmp_path_factory.mktemp("faults"), "release-test", ["one"])
-    try:
-        made.make()
-        yield made
-    finally:
-        made.remove()
+    with standing_site(tmp_path_factory.mktemp("faults"), "release-test", ["one"]) as site:
+        yield site
 
 
 class Stage:
