@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+import tempfile
+from typing import Any, Callable, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
@@ -23,6 +24,34 @@ def run_module(module: AnsibleModule, call: Callable[[], dict[str, Any]]) -> Non
     except AirgapError as error:
         module.fail_json(msg=error.message, **error.details)
     module.exit_json(**result)
+
+
+class Task(NamedTuple):
+    """What a module is asked, whether it runs by itself or in its action.
+
+    ``params`` are validated, ``warn`` tells the user one line, and ``directory`` is empty, and for this task alone.
+    """
+
+    params: dict[str, Any]
+    check_mode: bool
+    warn: Callable[[str], None]
+    directory: str
+
+
+def run_task(module: AnsibleModule, work: Callable[[Task], dict[str, Any]]) -> None:
+    """``run_module`` for a module whose action can do its ``work`` as well. Does not return."""
+
+    def call() -> dict[str, Any]:
+        with tempfile.TemporaryDirectory(prefix="airgap-", dir=module.tmpdir) as directory:
+            return work(Task(module.params, module.check_mode, module.warn, directory))
+
+    run_module(module, call)
+
+
+def need(name: str, traceback: str | None) -> None:
+    """Raise AirgapError when the guarded import of the library ``name`` left a ``traceback``."""
+    if traceback is not None:
+        raise AirgapError(missing_required_lib(name), exception=traceback)
 
 
 def missing(module: AnsibleModule, name: str, traceback: str | None) -> None:

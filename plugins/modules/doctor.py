@@ -227,7 +227,7 @@ from ..module_utils.adapters.kube.session import Session
 from ..module_utils.adapters.node import Node
 from ..module_utils.adapters.registry import Registry
 from ..module_utils.engines.doctor.facts import SEVERITIES
-from ..module_utils.entry import missing, run_module
+from ..module_utils.entry import Task, need, run_task
 from ..module_utils.errors import AirgapError
 from ..module_utils.options import (
     GITEA_OPTIONS,
@@ -259,6 +259,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "gitea_namespace": {"type": "str", "default": "gitea"},
     "fail_on": {"type": "str", "choices": ["never", *SEVERITIES], "default": "never"},
 }
+SPEC: dict[str, Any] = {"argument_spec": ARGUMENT_SPEC}
 
 
 def examine(params: dict[str, Any]) -> Report:
@@ -307,16 +308,16 @@ def result_of(report: Report, fail_on: str) -> dict[str, Any]:
     return {"changed": False, **result}
 
 
+def work(task: Task) -> dict[str, Any]:
+    """From the task to its result."""
+    need("requests", REQUESTS_IMPORT_ERROR)
+    check_ranges(task.params, {**PROMETHEUS_RANGES, **GITEA_RANGES})
+    return result_of(examine(task.params), task.params["fail_on"])
+
+
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    missing(module, "requests", REQUESTS_IMPORT_ERROR)
-
-    def call() -> dict[str, Any]:
-        check_ranges(module.params, {**PROMETHEUS_RANGES, **GITEA_RANGES})
-        return result_of(examine(module.params), module.params["fail_on"])
-
-    run_module(module, call)
+    run_task(AnsibleModule(**SPEC, supports_check_mode=True), work)
 
 
 if __name__ == "__main__":

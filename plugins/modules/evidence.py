@@ -288,7 +288,7 @@ from typing import Any, Callable
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.adapters.kube.session import Session
-from ..module_utils.entry import run_module
+from ..module_utils.entry import Task, run_task
 from ..module_utils.errors import AirgapError
 from ..module_utils.options import KUBE_OPTIONS
 from ..module_utils.services.evidence import build, ran_by, text, write, write_page
@@ -309,6 +309,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "scan": {"type": "dict", "default": {}},
     "chain": {"type": "bool", "default": False},
 }
+SPEC: dict[str, Any] = {"argument_spec": ARGUMENT_SPEC}
 
 
 def evidence(
@@ -341,20 +342,22 @@ def evidence(
     return {**result, "evidence": made.document, **({"warnings": made.warnings} if made.warnings else {})}
 
 
+def work(task: Task) -> dict[str, Any]:
+    """From the task to its result."""
+    result = evidence(
+        task.params,
+        time.time(),
+        task.check_mode,
+        lambda: Session.connect(task.params["kubeconfig"], task.params["context"]),
+    )
+    for said in result.pop("warnings", ()):
+        task.warn(said)
+    return result
+
+
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-
-    def connect() -> Session:
-        return Session.connect(module.params["kubeconfig"], module.params["context"])
-
-    def call() -> dict[str, Any]:
-        result = evidence(module.params, time.time(), module.check_mode, connect)
-        for said in result.pop("warnings", ()):
-            module.warn(said)
-        return result
-
-    run_module(module, call)
+    run_task(AnsibleModule(**SPEC, supports_check_mode=True), work)
 
 
 if __name__ == "__main__":

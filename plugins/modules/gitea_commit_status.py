@@ -158,7 +158,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.adapters.gitea import Gitea
-from ..module_utils.entry import run_module
+from ..module_utils.entry import Task, run_task
 from ..module_utils.options import GITEA_OPTIONS, GITEA_RANGES, Range, check_ranges
 from ..module_utils.services.gitea_commit_status import CommitStatus, Note, Status
 
@@ -180,6 +180,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
         },
     },
 }
+SPEC: dict[str, Any] = {"argument_spec": ARGUMENT_SPEC}
 RANGES = {
     **GITEA_RANGES,
     "commit": Range("a commit, a tag or a branch", bool),
@@ -199,15 +200,15 @@ def commit_status(params: dict[str, Any], gitea: Gitea, dry_run: bool) -> dict[s
     return CommitStatus(gitea, params["owner"], params["name"], dry_run).set(params["commit"], status, note)
 
 
+def work(task: Task) -> dict[str, Any]:
+    """From the task to its result."""
+    check_ranges(task.params, RANGES)
+    return commit_status(task.params, Gitea.connect(task.params["gitea"]), task.check_mode)
+
+
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-
-    def call() -> dict[str, Any]:
-        check_ranges(module.params, RANGES)
-        return commit_status(module.params, Gitea.connect(module.params["gitea"]), module.check_mode)
-
-    run_module(module, call)
+    run_task(AnsibleModule(**SPEC, supports_check_mode=True), work)
 
 
 if __name__ == "__main__":

@@ -209,13 +209,12 @@ attempts:
   sample: 1
 """
 
-import tempfile
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.adapters.git import Person, Remote, Repository
-from ..module_utils.entry import run_module
+from ..module_utils.entry import Task, run_task
 from ..module_utils.options import SECONDS, Range, check_ranges
 from ..module_utils.services.gitops_image import ALWAYS, AUTO, NEVER, GitopsImage, How, Place
 from ..module_utils.times import Clock, SystemClock
@@ -254,6 +253,12 @@ ARGUMENT_SPEC: dict[str, Any] = {
 REQUIRED_IF = [("state", "present", ["image"]), ("state", "reverted", ["commit", "image"], True)]
 EXCLUSIVE = [("commit", "image")]
 REQUIRED_BY = {"digest": ["image"]}
+SPEC: dict[str, Any] = {
+    "argument_spec": ARGUMENT_SPEC,
+    "required_if": REQUIRED_IF,
+    "required_by": REQUIRED_BY,
+    "mutually_exclusive": EXCLUSIVE,
+}
 RANGES = {
     "attempts": Range("from 1 to 100", lambda value: 1 <= value <= 100),
     "branch": Range(
@@ -303,22 +308,15 @@ def gitops_image(params: dict[str, Any], directory: str, clock: Clock, dry_run: 
     return done.as_dict(params["path"])
 
 
+def work(task: Task) -> dict[str, Any]:
+    """From the task to its result."""
+    check_ranges(task.params, RANGES)
+    return gitops_image(task.params, task.directory, SystemClock(), task.check_mode)
+
+
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(
-        argument_spec=ARGUMENT_SPEC,
-        required_if=REQUIRED_IF,
-        required_by=REQUIRED_BY,
-        mutually_exclusive=EXCLUSIVE,
-        supports_check_mode=True,
-    )
-
-    def call() -> dict[str, Any]:
-        check_ranges(module.params, RANGES)
-        with tempfile.TemporaryDirectory(prefix="gitops-", dir=module.tmpdir) as directory:
-            return gitops_image(module.params, directory, SystemClock(), module.check_mode)
-
-    run_module(module, call)
+    run_task(AnsibleModule(**SPEC, supports_check_mode=True), work)
 
 
 if __name__ == "__main__":

@@ -150,7 +150,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.adapters.registry import REQUESTS_TRACEBACK, Registry
-from ..module_utils.entry import missing, run_module
+from ..module_utils.entry import Task, need, run_task
 from ..module_utils.options import REGISTRY_OPTIONS, WORKERS, check_ranges
 from ..module_utils.services.registry_contents import describe
 
@@ -160,21 +160,21 @@ ARGUMENT_SPEC = {
     "verify": {"type": "bool", "default": False},
     "workers": {"type": "int", "default": 4},
 }
+SPEC: dict[str, Any] = {"argument_spec": ARGUMENT_SPEC}
+
+
+def work(task: Task) -> dict[str, Any]:
+    """From the task to its result."""
+    need("requests", REQUESTS_TRACEBACK)
+    params = task.params
+    check_ranges(params, {"workers": WORKERS})
+    images = describe(params["names"], Registry.connect(params["registry"]), params["verify"], params["workers"])
+    return {"changed": False, "images": images}
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    missing(module, "requests", REQUESTS_TRACEBACK)
-
-    params = module.params
-
-    def call() -> dict[str, Any]:
-        check_ranges(params, {"workers": WORKERS})
-        registry = Registry.connect(params["registry"])
-        images = describe(params["names"], registry, params["verify"], params["workers"])
-        return {"changed": False, "images": images}
-
-    run_module(module, call)
+    """Entry point."""
+    run_task(AnsibleModule(**SPEC, supports_check_mode=True), work)
 
 
 if __name__ == "__main__":

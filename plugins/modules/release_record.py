@@ -243,7 +243,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.adapters.kube.session import Session
-from ..module_utils.entry import run_module
+from ..module_utils.entry import Task, run_task
 from ..module_utils.options import KUBE_OPTIONS, SECONDS, check_ranges
 from ..module_utils.services import process
 from ..module_utils.services.release_record import OUTCOMES, LeaseLost, Record
@@ -278,6 +278,7 @@ REQUIRED_IF = [
     ("state", "noted", ["release", "phase"]),
     ("state", "finished", ["release", "outcome"]),
 ]
+SPEC: dict[str, Any] = {"argument_spec": ARGUMENT_SPEC, "required_if": REQUIRED_IF}
 RANGES = {"lease_seconds": SECONDS}
 
 
@@ -344,16 +345,16 @@ def _advance(held: Record, params: dict[str, Any]) -> bool:
     return held.finish(params["outcome"], params["reason"])
 
 
+def work(task: Task) -> dict[str, Any]:
+    """From the task to its result."""
+    check_ranges(task.params, RANGES)
+    session = Session.connect(task.params["kubeconfig"], task.params["context"])
+    return record(task.params, session, SystemClock(), task.check_mode)
+
+
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, required_if=REQUIRED_IF, supports_check_mode=True)
-
-    def call() -> dict[str, Any]:
-        check_ranges(module.params, RANGES)
-        session = Session.connect(module.params["kubeconfig"], module.params["context"])
-        return record(module.params, session, SystemClock(), module.check_mode)
-
-    run_module(module, call)
+    run_task(AnsibleModule(**SPEC, supports_check_mode=True), work)
 
 
 if __name__ == "__main__":

@@ -223,7 +223,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.adapters.kube.session import Session
-from ..module_utils.entry import run_module
+from ..module_utils.entry import Task, run_task
 from ..module_utils.options import KUBE_OPTIONS
 from ..module_utils.query import QUERY_OPTIONS, compile_query
 from ..module_utils.services.rollout import statuses
@@ -237,6 +237,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "namespace": {"type": "str", "required": True},
 }
 MUTUALLY_EXCLUSIVE = [("name", "names")]
+SPEC: dict[str, Any] = {"argument_spec": ARGUMENT_SPEC, "mutually_exclusive": MUTUALLY_EXCLUSIVE}
 
 
 def rollout_info(params: dict[str, Any], session: Session, clock: Clock) -> dict[str, Any]:
@@ -248,16 +249,16 @@ def rollout_info(params: dict[str, Any], session: Session, clock: Clock) -> dict
     return {"changed": False, "rollouts": found, "missing": [name for name in names or () if name not in there]}
 
 
+def work(task: Task) -> dict[str, Any]:
+    """From the task to its result."""
+    shape = compile_query(task.params["query"])
+    session = Session.connect(task.params["kubeconfig"], task.params["context"])
+    return shape(rollout_info(task.params, session, SystemClock()))
+
+
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, mutually_exclusive=MUTUALLY_EXCLUSIVE, supports_check_mode=True)
-
-    def call() -> dict[str, Any]:
-        shape = compile_query(module.params["query"])
-        session = Session.connect(module.params["kubeconfig"], module.params["context"])
-        return shape(rollout_info(module.params, session, SystemClock()))
-
-    run_module(module, call)
+    run_task(AnsibleModule(**SPEC, supports_check_mode=True), work)
 
 
 if __name__ == "__main__":

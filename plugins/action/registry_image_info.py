@@ -1,0 +1,17 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The action of the module registry_image_info: does its work in ansible-playbook where that is the same."""
+
+from __future__ import annotations
+
+from ..modules import registry_image_info
+from ..plugin_utils.in_process import InProcessAction
+
+
+class ActionModule(InProcessAction):
+    """The module of the same name."""
+
+    SPEC = registry_image_info.SPEC
+    work = staticmethod(registry_image_info.work)

@@ -1,0 +1,80 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The base of actions whose module is short, and is asked often on the machine where ansible-playbook runs.
+
+A module is a Python of its own that is packed, started, and imports all of its libraries: more than a second for a
+request of some milliseconds. Where that Python would be the one that runs already, the work is done in it instead.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ansible.module_utils.common.parameters import remove_values
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ..module_utils.entry import Task
+from ..module_utils.errors import AirgapError
+from .streaming import plain
+
+
+class InProcessAction(ActionBase):
+    """Base class: a subclass gives ``SPEC``, keyword arguments of AnsibleModule, and ``work``, both of its module.
+
+    The module runs as any other does, where something asks for more than its arguments: another connection, another
+    Python, another user, an environment, or a job in the background.
+    """
+
+    SPEC: ClassVar[dict[str, Any]]
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_async = True
+
+    @staticmethod
+    def work(task: Task) -> dict[str, Any]:
+        """From the task to its result. May raise ``AirgapError``."""
+        raise NotImplementedError
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Called by Ansible."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        try:
+            if self._is_here(task_vars or {}):
+                result.update(self._work())
+            else:
+                result.update(self._execute_module(task_vars=task_vars, wrap_async=self._task.async_val))
+        finally:
+            if not self._task.async_val:
+                self._remove_tmp_path(self._connection._shell.tmpdir)
+        return result
+
+    def _is_here(self, task_vars: Mapping[str, Any]) -> bool:
+        task, connection = self._task, self._connection
+        if connection.transport != "local" or connection.become is not None:
+            return False
+        if task.async_val or any(task.environment or ()):
+            return False
+        python = plain(self._templar.template(task_vars.get("ansible_python_interpreter")))
+        # A link to another Python tells which libraries it has, so that it is not followed.
+        return bool(python) and os.path.abspath(str(python)) == os.path.abspath(sys.executable)
+
+    def _work(self) -> dict[str, Any]:
+        spec = {**self.SPEC}
+        validation, arguments = self.validate_argument_spec(spec.pop("argument_spec"), **spec)
+        secrets = frozenset(plain(validation._no_log_values))
+        with tempfile.TemporaryDirectory(prefix="airgap-") as directory:
+            asked = Task(plain(arguments), bool(self._task.check_mode), Display().warning, directory)
+            try:
+                result = self.work(asked)
+            except AirgapError as error:
+                result = {**error.details, "failed": True, "msg": error.message}
+        # Nobody else scrubs them for an action.
+        shown: dict[str, Any] = remove_values(result, secrets)
+        return shown
