@@ -19,7 +19,8 @@ description:
   - A run that was killed is taken up by the next run of the same version, once the Lease has expired, or at once when
     the C(ansible-playbook) that holds it was running on this machine and is dead.
   - Another version is refused as long as a release has not ended, also when its Lease has expired.
-  - A version that was promoted is returned with that outcome, and nothing is written, so that a play can stop early.
+  - A version that was promoted, and after it no other one, is returned with that outcome, and nothing is written, so
+    that a play can stop early. One that was promoted before another one is refused, for that is going back.
 extends_documentation_fragment:
   - lumen.airgap.attributes
   - lumen.airgap.attributes.cluster

@@ -138,12 +138,12 @@ class Record:
     ) -> Record:
         """Begin the release of ``version``, or take up the one that a run before has left.
 
-        A version whose release was promoted is returned with that outcome and without the Lease: nothing is to be
-        done, unless ``retry`` asks for another release of it. ``process`` is ``services.process.find()``. ``dry_run``
+        A version that was promoted, and after it no other one, is returned with that outcome and without the Lease:
+        nothing is to be done, unless ``retry`` asks for another release of it. ``process`` is ``services.process.find()``. ``dry_run``
         decides and refuses in the same way, and writes nothing.
 
-        Raises ``AirgapError`` when another run holds the Lease, naming it, and when the version was rolled back and
-        ``retry`` is not given.
+        Raises ``AirgapError`` when another run holds the Lease, naming it, and, where ``retry`` is not given, when the
+        version was rolled back, or promoted before another one.
         """
         if not _VERSION.fullmatch(version):
             raise AirgapError(f"'{version}' cannot be a version: only letters, digits, '.', '_' and '-', up to 128.")
@@ -256,10 +256,12 @@ class Record:
             "version": decision.version,
             "started_at": rfc3339(clock.time()),
         }
-        if decision.step != "new" and book.current is not None:
-            current = book.current
+        if decision.step != "new":
+            current = book.release(decision.release_id) or current
         record = cls(session, clock, namespace, app, decision.run, current)
-        record.journal = [] if decision.step == "new" else book.entries
+        # Of those before the newest one only how they ended is remembered.
+        newest = book.current is not None and book.current["id"] == decision.release_id
+        record.journal = book.entries if newest else []
         record.resumed = decision.step == "resume" or (
             decision.step == "own"
             and any(entry["phase"] == "resumed" and entry.get("run") == decision.run for entry in book.entries)
@@ -331,13 +333,20 @@ def _decide(
             return _Decision("own" if going_on else "new", release_id, version, holder.run, None)
         if not force_unlock and not _may_take(holder, release_id, lock.now()):
             raise _refusal(lock, holder, version, release_id)
-    if current is not None and current["version"] == version and current.get("outcome") == PROMOTED and not retry:
-        return _Decision("done", current["id"], version, run, None)
+    if not going_on and not retry:
+        promoted = book.last_promoted()
+        if promoted is not None and promoted["version"] == version:
+            return _Decision("done", promoted["id"], version, run, None)
+        if promoted is not None and book.last_outcome(version) == PROMOTED:
+            raise AirgapError(
+                f"{version} of {lock.app} was promoted before{book.when(version)}, and {promoted['version']} after it. "
+                f"Go back to it with playbooks/rollback.yml -e to={version}, or set retry to release it anew."
+            )
     if going_on:
         return _Decision("resume", release_id, version, run, holder)
     if book.last_outcome(version) == ROLLED_BACK and not retry:
         raise AirgapError(
-            f"{version} of {lock.app} was rolled back before{book.why(version)}. "
+            f"{version} of {lock.app} was rolled back before{book.when(version)}. "
             "Release a corrected version, or set retry to try this one again."
         )
     return _Decision("new", release_id, version, run, holder)
@@ -524,8 +533,18 @@ class _Book:
         """Of the latest release of ``version``."""
         return next((release.get("outcome") for release in self._releases() if release["version"] == version), None)
 
-    def why(self, version: str) -> str:
-        """When and why the latest release of ``version`` ended, as a part of a sentence."""
+    def last_promoted(self) -> dict[str, Any] | None:
+        """The latest release that was promoted, where those after it ended on its version; None where that is unknown."""
+        ended_on_its_own = (each for each in self._releases() if each.get("outcome") not in (ROLLED_BACK, FAILED))
+        latest = next(ended_on_its_own, None)
+        return latest if latest is not None and latest.get("outcome") == PROMOTED else None
+
+    def release(self, release_id: str) -> dict[str, Any] | None:
+        """One of those that are remembered."""
+        return next((release for release in self._releases() if release["id"] == release_id), None)
+
+    def when(self, version: str) -> str:
+        """When, in which and why the latest release of ``version`` ended, as a part of a sentence."""
         for release in self._releases():
             if release["version"] == version:
                 reason = f": {release['reason']}" if release.get("reason") else ""

@@ -203,10 +203,30 @@ def test_a_version_that_never_reached_the_cluster_may_simply_be_tried_again(app:
     assert app.acquire(run="r2").release_id == "api-v1-2"
 
 
-def test_an_older_version_may_be_released_again(app: App) -> None:
+def test_what_ended_on_the_version_before_does_not_make_it_an_older_one(app: App) -> None:
+    app.acquire().finish("promoted")
+    app.acquire("v2").finish("rolled_back")
+    app.acquire("v3").finish("failed", "registry down")
+    writes = len(app.session.bodies)
+    record = app.acquire(run="r2", found=THERE)
+    assert (record.release_id, record.outcome, record.changed) == ("api-v1-1", "promoted", False)
+    assert (record.version, record.journal) == ("v1", [])
+    assert len(app.session.bodies) == writes
+
+
+def test_an_older_version_is_gone_back_to_and_not_released(app: App) -> None:
     app.acquire().finish("promoted")
     app.acquire("v2").finish("promoted")
-    assert app.acquire("v1").release_id == "api-v1-3"
+    with pytest.raises(AirgapError, match=r"promoted before.*\(api-v1-1\), and v2 after it\. .*rollback\.yml -e to=v1"):
+        app.acquire("v1")
+    assert app.acquire("v1", retry=True).release_id == "api-v1-3"
+
+
+def test_what_was_given_up_tells_nobody_which_version_is_out(app: App) -> None:
+    app.acquire().finish("promoted")
+    app.acquire("v2")
+    app.acquire("v3", run="r2", force_unlock=True).finish("rolled_back")
+    assert app.acquire("v1").release_id == "api-v1-4"
 
 
 # After a killed run
