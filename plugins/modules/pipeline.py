@@ -28,7 +28,7 @@ attributes:
   check_mode:
     support: partial
     details:
-      - Refuses what a run would refuse. The run is not predicted.
+      - Refuses what a run would refuse. The run is not predicted, and not waited for.
   diff_mode:
     support: none
   idempotent:
@@ -64,6 +64,15 @@ options:
   image:
     description: The image that it has to name afterwards, as C(repository:tag).
     type: str
+  state:
+    description:
+      - V(succeeded) makes the tag, if it is not there, follows its run, and fails when that has not succeeded.
+      - V(over) waits until no run of the tag goes on, however it ends. It tags nothing and starts nothing, for whoever
+        gives a version up and has to know that nobody will bring it out behind their back.
+    type: str
+    choices: [succeeded, over]
+    default: succeeded
+    version_added: 0.5.0
   retry:
     description: Whether the failed jobs of a run that has ended badly are run again.
     type: bool

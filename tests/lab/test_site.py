@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import os
 import re
@@ -115,22 +116,29 @@ def kubectl_json(*words: str) -> Any:
     return json.loads(kubectl(*words, "-o", "json"))
 
 
-def test_a_tag_becomes_an_image_a_commit_and_a_canary() -> None:
-    """The chain of the seed: tag → pipeline → image → manifest in Git → sync → canary, promoted by what it measures."""
+def next_version() -> str:
+    """One that has no tag yet."""
     tags = [each["name"] for each in gitea("GET", "tags?limit=50")]
     minors = [int(found[1]) for tag in tags if (found := re.fullmatch(r"v1\.(\d+)\.0", tag))]
-    version = f"v1.{max(minors, default=0) + 1}.0"
+    return f"v1.{max(minors, default=0) + 1}.0"
+
+
+def run_of(version: str) -> dict[str, Any]:
+    """The run that its tag has started; empty without one."""
+    runs = gitea("GET", "actions/runs?limit=50")["workflow_runs"]
+    return next((each for each in runs if str(each["path"]).endswith(f"refs/tags/{version}")), {})
+
+
+def test_a_tag_becomes_an_image_a_commit_and_a_canary() -> None:
+    """The chain of the seed: tag → pipeline → image → manifest in Git → sync → canary, promoted by what it measures."""
+    version = next_version()
     # A commit of its own: on one that says [skip ci], as every bump does, a tag would start no run.
     content = {"message": f"Begin {version}", "branch": "main", "content": ""}
     gitea("POST", f"contents/releases/{version}-{int(time.time())}", **content)
     gitea("POST", "tags", tag_name=version, target="main")
-
-    def run() -> dict[str, Any]:
-        runs = gitea("GET", "actions/runs?limit=50")["workflow_runs"]
-        return next((each for each in runs if str(each["path"]).endswith(f"refs/tags/{version}")), {})
-
-    wait(f"the pipeline of {version}", lambda: run().get("status") == "completed", run, 420)
-    assert run()["conclusion"] == "success", run()
+    pipeline = functools.partial(run_of, version)
+    wait(f"the pipeline of {version}", lambda: pipeline().get("status") == "completed", pipeline, 420)
+    assert pipeline()["conclusion"] == "success", pipeline()
 
     image = f"192.168.2.2:5000/lumen-api:{version}"
     head = gitea("GET", "commits?limit=1&sha=main")[0]

@@ -113,12 +113,39 @@ class Pipeline:
         The details of an error have ``running`` where a run goes on, or nobody knows that none does: whoever gives up
         there leaves one that bumps the manifest at its end.
         """
+        return self._telling(self._from_tag_to_bump)
+
+    def settle(self, wait: bool = True) -> dict[str, Any]:
+        """Until no run of the tag goes on, however it ends; nothing is tagged or started. Raises as ``run`` does.
+
+        A tag that has started no run within the deadline for that has none. Without ``wait``, what is there now.
+        """
+        return self._telling(lambda: self._to_the_end(wait))
+
+    def _telling(self, what: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         try:
-            return self._from_tag_to_bump()
+            return what()
         except AirgapError as error:
             if self._open or (isinstance(error, GiteaError) and error.passing):
                 error.details["running"] = True
             raise
+
+    def _to_the_end(self, wait: bool) -> dict[str, Any]:
+        tag = self._soon(lambda: self._gitea.tag(*self._where, self._wanted.tag))
+        commit = str(tag["commit"]["sha"]) if tag else ""
+        self._open = tag is not None
+        run = (self._appearing(commit) if wait else self._runs(commit)) if tag else None
+        jobs: list[dict[str, Any]] = []
+        if run is not None:
+            run, jobs = self._follow(run) if wait else (run, self._jobs(run))
+        return {
+            "changed": False,
+            "tag": self._wanted.tag,
+            "commit": commit,
+            "run": _report(run) if run is not None else {},
+            "jobs": engine.report(jobs),
+            "bump": {},
+        }
 
     def _from_tag_to_bump(self) -> dict[str, Any]:
         tag, commit = self._soon(self._look)
@@ -170,6 +197,17 @@ class Pipeline:
         return dict(found) if found else None
 
     def _started(self, commit: str) -> dict[str, Any]:
+        run = self._appearing(commit)
+        if run is None:
+            raise AirgapError(
+                f"The tag {self._wanted.tag} of {self._title} has started no run within "
+                f"{self._wanted.start_deadline:g} s. Has the repository Actions, and does a workflow in it run on "
+                "this tag? `ansible-playbook playbooks/doctor.yml` looks for the cause."
+            )
+        return run
+
+    def _appearing(self, commit: str) -> dict[str, Any] | None:
+        """The run of the tag; None when there is none by the deadline for that."""
         end = self._clock.monotonic() + self._wanted.start_deadline
         while True:
             run = self._insist(lambda: self._runs(commit), end)
@@ -177,11 +215,7 @@ class Pipeline:
                 self._out.line(f"run {run.get('run_number') or run['id']} of {self._title}: {run.get('html_url', '')}")
                 return dict(run)
             if self._clock.monotonic() >= end:
-                raise AirgapError(
-                    f"The tag {self._wanted.tag} of {self._title} has started no run within "
-                    f"{self._wanted.start_deadline:g} s. Has the repository Actions, and does a workflow in it run on "
-                    "this tag? `ansible-playbook playbooks/doctor.yml` looks for the cause."
-                )
+                return None
             self._wait()
 
     def _ended_well(self, run: dict[str, Any]) -> bool:

@@ -261,3 +261,41 @@ def test_check_mode_tags_nothing(site: Site) -> None:
     seen = site.pipeline().preview()
     assert (seen["changed"], seen["commit"]) == (True, HEAD)
     assert site.gitea.written == []
+
+
+# -- until nothing goes on ---------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_goes_on_is_waited_for_and_its_end_is_not_judged(site: Site) -> None:
+    site.ends["test"] = "failure"
+    Gitea(URL, token=TOKEN, session=site.gitea.session()).create_tag("lumen", "lumen", "v1", HEAD, "")
+    tags = len([asked for asked in site.gitea.requests if asked[0] == "POST"])
+    done = site.pipeline().settle()
+    assert done["run"]["conclusion"] == "failure"
+    assert not done["changed"]
+    assert all(job["conclusion"] for job in done["jobs"])
+    assert len([asked for asked in site.gitea.requests if asked[0] == "POST"]) == tags
+
+
+def test_without_a_tag_or_a_run_nothing_goes_on(site: Site) -> None:
+    assert site.pipeline().settle()["commit"] == ""
+    site.gitea.tagged = lambda tag, sha: None
+    Gitea(URL, token=TOKEN, session=site.gitea.session()).create_tag("lumen", "lumen", "v1", HEAD, "")
+    before = site.clock.monotonic()
+    done = site.pipeline(start_deadline=30).settle()
+    assert (done["commit"], done["run"]) == (HEAD, {})
+    assert site.clock.monotonic() - before >= 30
+
+
+def test_a_run_that_does_not_end_in_time_goes_on(site: Site) -> None:
+    Gitea(URL, token=TOKEN, session=site.gitea.session()).create_tag("lumen", "lumen", "v1", HEAD, "")
+    with pytest.raises(PipelineFailed, match="not done after 3 s") as caught:
+        site.pipeline(deadline=3).settle()
+    assert caught.value.details["running"]
+
+
+def test_who_only_looks_waits_for_nothing(site: Site) -> None:
+    Gitea(URL, token=TOKEN, session=site.gitea.session()).create_tag("lumen", "lumen", "v1", HEAD, "")
+    before = site.clock.monotonic()
+    assert site.pipeline().settle(wait=False)["run"]["id"] == 1
+    assert site.clock.monotonic() == before

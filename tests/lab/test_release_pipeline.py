@@ -1,0 +1,62 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A release whose image the site's own pipeline makes, given up while that pipeline works."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from .plays import Plays
+from .test_site import MANIFEST, gitea, kubectl_json, next_version, run_of
+
+
+@pytest.fixture
+def plays() -> Iterator[Plays]:
+    plays = Plays(["-i", "inventories/lab"])
+    yield plays
+    plays.kill_all()
+
+
+def test_aborted_while_its_pipeline_works_it_is_not_brought_out_afterwards(plays: Plays) -> None:
+    before, version = in_git(), next_version()
+    plays.must_play("lab/playbooks/demo-version.yml", version=version, error_rate="0")
+    release = plays.start("playbooks/release.yml", version=version)
+    assert release.until(r"^run \d+ of lumen/lumen", deadline=180), release.text[-6000:]
+    release.kill()
+    assert run_of(version)["status"] != "completed"
+
+    output = plays.must_play("playbooks/abort.yml", deadline=500)
+
+    run, record = run_of(version), journal()
+    assert (record["version"], record["outcome"]) == (version, "failed"), output[-6000:]
+    assert "aborted by hand" in record["reason"]
+    # What the pipeline has pushed at its end was there to be taken back.
+    assert (run["status"], run["conclusion"]) == ("completed", "success")
+    assert run["completed_at"] <= record["finished_at"]
+    assert in_git() == before
+    rollout = kubectl_json("get", "rollout", "lumen-api", "-n", "lumen")
+    assert rollout["spec"]["template"]["spec"]["containers"][0]["image"] == before
+    assert rollout["status"]["stableRS"] == rollout["status"]["currentPodHash"]
+    assert kubectl_json("get", "lease", "lumen-api-release", "-n", "lumen")["spec"].get("holderIdentity") is None
+
+
+def in_git() -> str:
+    """The image that the manifest on the branch names."""
+    manifest = base64.b64decode(gitea("GET", f"contents/{MANIFEST}?ref=main")["content"]).decode()
+    rollout = next(each for each in yaml.safe_load_all(manifest) if each and each["kind"] == "Rollout")
+    return str(rollout["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
+def journal() -> dict[str, Any]:
+    """The newest release of the app."""
+    data = kubectl_json("get", "configmap", "lumen-api-release", "-n", "lumen")["data"]
+    current: dict[str, Any] = json.loads(data["journal"])["current"]
+    return current
