@@ -139,8 +139,8 @@ class Record:
         """Begin the release of ``version``, or take up the one that a run before has left.
 
         A version that was promoted, and after it no other one, is returned with that outcome and without the Lease:
-        nothing is to be done, unless ``retry`` asks for another release of it. ``process`` is ``services.process.find()``. ``dry_run``
-        decides and refuses in the same way, and writes nothing.
+        nothing is to be done, unless ``retry`` asks for another release of it. ``process`` is
+        ``services.process.find()``. ``dry_run`` decides and refuses in the same way, and writes nothing.
 
         Raises ``AirgapError`` when another run holds the Lease, naming it, and, where ``retry`` is not given, when the
         version was rolled back, or promoted before another one.
@@ -534,7 +534,7 @@ class _Book:
         return next((release.get("outcome") for release in self._releases() if release["version"] == version), None)
 
     def last_promoted(self) -> dict[str, Any] | None:
-        """The latest release that was promoted, where those after it ended on its version; None where that is unknown."""
+        """The latest release that was promoted; None where one after it was not brought to an end."""
         ended_on_its_own = (each for each in self._releases() if each.get("outcome") not in (ROLLED_BACK, FAILED))
         latest = next(ended_on_its_own, None)
         return latest if latest is not None and latest.get("outcome") == PROMOTED else None
