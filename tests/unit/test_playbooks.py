@@ -66,6 +66,16 @@ def test_the_journal_names_the_phase_before_it_begins() -> None:
     )
 
 
+def test_what_a_scan_has_found_is_in_the_journal_whatever_it_was() -> None:
+    block = load(ROOT / "playbooks" / "tasks" / "scan.yml")[0]
+    (noted,) = block["always"]
+    assert noted["lumen.airgap.release_record"]["phase"] == "scanned"
+    scan = next(
+        task for task in load(ROOT / "playbooks" / "tasks" / "release.yml") if "Look at the image" in task["name"]
+    )
+    assert "release_scanned | length == 0" in scan["when"]
+
+
 def read_by_plays() -> set[str]:
     files = [*PLAYBOOKS, *(ROOT / "roles").rglob("*.yml")]
     found = {name for path in files for name in re.findall(r"\bairgap_[a-z_]+\b", path.read_text(encoding="utf-8"))}

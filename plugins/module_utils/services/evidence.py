@@ -12,10 +12,11 @@ import os
 import pwd
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..adapters.node import Node
+from ..engines.canary.account import Account
 from ..engines.evidence_page import render
 from ..errors import AirgapError
 from ..times import parse_rfc3339, rfc3339
@@ -39,7 +40,11 @@ def build(
 ) -> dict[str, Any]:
     """The document, without its link. ``release`` is what release_record returned, ``result`` what the canary returned
     or how the task failed that ended the release before it; empty when nothing is known. ``who``: {user, host};
-    ``scan``: findings of each severity, and whatever else the caller says of the scan."""
+    ``scan``: findings of each severity, and whatever else the caller says of the scan.
+
+    What is not said stands in the journal, as far as a run of this release has known it."""
+    journal = release.get("journal") or []
+    account, made = Account(journal), _made(journal)
     verdict = _outcome(release, result, outcome)
     started = release.get("started_at") or result.get("started_at") or rfc3339(now)
     return {
@@ -49,21 +54,21 @@ def build(
         "version": release["version"],
         "outcome": verdict,
         "reason": _reason(release, result, verdict),
-        "driver": result.get("driver") or "rollout",
+        "driver": result.get("driver") or _noted(journal, "canary_started", "driver") or "rollout",
         "started_at": started,
         "finished_at": release.get("finished_at") or _last(release, result) or rfc3339(now),
-        "image": image or result.get("image"),
-        "digest": digest,
-        "commit": commit,
+        "image": image or result.get("image") or made.get("image"),
+        "digest": digest or made.get("digest"),
+        "commit": commit or made.get("commit"),
         "pipeline": _pipeline(release),
         "git": _git(release),
         "before": _before(release),
         "who": dict(who or {}),
-        "scan": dict(scan or {}),
-        "steps": list(result.get("steps") or []),
-        "measurements": list(result.get("measurements") or []),
-        "conditions": dict(result.get("conditions") or {}),
-        "pods": list(result.get("pods") or []),
+        "scan": dict(scan or _noted(journal, "scanned", "scan") or {}),
+        "steps": list(result.get("steps") or account.all_steps()),
+        "measurements": list(result.get("measurements") or account.all_measurements()),
+        "conditions": dict(result.get("conditions") or account.conditions),
+        "pods": list(result.get("pods") or account.pods),
         "timeline": _timeline(release, result),
         "verified": dict(result.get("verified") or {}),
         "chain": {},
@@ -172,6 +177,16 @@ def _last(release: Mapping[str, Any], result: Mapping[str, Any]) -> str | None:
     return str(max(times, key=parse_rfc3339))
 
 
+def _noted(journal: Sequence[Mapping[str, Any]], phase: str, key: str) -> Any:
+    """What the last entry of ``phase`` that has ``key`` says there."""
+    return next((entry[key] for entry in reversed(journal) if entry["phase"] == phase and entry.get(key)), None)
+
+
+def _made(journal: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The entry about the image that the release has made, or found."""
+    return next((entry for entry in reversed(journal) if entry["phase"] in ("pushed", "found")), {})
+
+
 def _pipeline(release: Mapping[str, Any]) -> dict[str, Any]:
     """The run that made the image, if one did."""
     runs = [entry["pipeline"] for entry in release.get("journal") or [] if entry.get("pipeline")]
@@ -213,7 +228,7 @@ def entry_text(entry: Mapping[str, Any]) -> str:
     """An entry of the journal in words."""
     if entry.get("text"):
         return str(entry["text"])
-    data = ", ".join(f"{key} {value}" for key, value in entry.items() if key not in ("phase", "at", "run"))
+    data = ", ".join(f"{key} {value}" for key, value in entry.items() if key not in ("phase", "at", "run", "seen"))
     return f"{entry['phase']}: {data}" if data else str(entry["phase"])
 
 

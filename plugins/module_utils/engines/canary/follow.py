@@ -290,11 +290,15 @@ class Follower:
         return entries
 
     def _share_of_unseen(self, change: Change, view: RolloutView) -> None:
-        """A weight that was set before anybody looked is still the one there is, unless the step now sets another."""
+        """A weight that was set before anybody looked is still the one there is, unless the step now sets another.
+
+        Behind the last step all pods are on their way, whatever was set before."""
         step = self._step(view)
         if step is not None and step.kind == SET_WEIGHT:
             return
         weights = [record for record in change.steps[change.begun :] if record.step.kind == SET_WEIGHT]
+        if step is None and weights and weights[-1].step.weight != 100:
+            return
         if weights and weights[-1].ended_by == "unseen" and weights[-1].counts is None:
             weights[-1].counts = _share(view)
 

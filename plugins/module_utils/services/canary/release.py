@@ -22,6 +22,7 @@ from ...adapters.kube.errors import Forbidden, KubeError, Unreachable
 from ...adapters.kube.watcher import Observation, Subscription
 from ...engines.analysis.findings import Finding
 from ...engines.analysis.metric import format_value
+from ...engines.canary.account import RUNNING, Account, beyond, gate_measurements
 from ...engines.canary.follow import ABORTED, SUPERSEDED, Entry, State
 from ...engines.canary.steps import after_verdict
 from ...errors import AirgapError
@@ -125,7 +126,6 @@ class Release:
         self._timeline: list[dict[str, str]] = []
         self._gates: dict[_Pause, GateResult] = {}
         self._conditions: dict[str, str] = {}
-        self._pods: list[dict[str, Any]] = []
         self._checks: dict[_Pause, list[dict[str, Any]]] = {}
         self._passed: set[_Pause] = set()
         self._promoting: set[_Pause] = set()
@@ -133,6 +133,7 @@ class Release:
         self._waiting_said: set[_Pause] = set()
         self._journal = _Journal(record)
         self._gates_before = self._journal.gates
+        self._pods: list[dict[str, Any]] = list(self._journal.account.pods)
         self._watcher: Watching | None = None
         self._deadline = 0.0
         self._marker: tuple[Any, ...] = ()
@@ -304,7 +305,8 @@ class Release:
         image = self._options.image
         if self._must_note_start(situation):
             stable = {"stable_hash": situation.stable_hash, "stable_image": situation.stable_image}
-            self._note(STARTED, f"canary of {image or situation.image}", image=image or situation.image, **stable)
+            begun, driver = image or situation.image, self._driver.name
+            self._note(STARTED, f"canary of {begun}", image=begun, driver=driver, **stable)
         if image and situation.image != image and not self._journal.hash:
             self._say(f"image {situation.image} → {image}")
             before = Expected(frozenset({situation.image}), frozenset({situation.hash}))
@@ -453,9 +455,7 @@ class Release:
         if hash and hash != self._journal.hash:
             self._note(OBSERVED, f"following {hash}", hash=hash, revision=state.revision)
         if entry.kind == "step_ended" and hash:
-            ended = [step for step in self._steps() if step["finished_at"]]
-            if ended:
-                self._note(STEP, entry.text, hash=hash, **ended[-1])
+            self._note(STEP, entry.text)
 
     def _tick(self) -> None:
         self._out.check()
@@ -676,10 +676,19 @@ class Release:
         self._out.line(f"{minutes:02d}:{seconds:02d} {text}")
 
     def _note(self, phase: str, text: str, **data: Any) -> None:
+        """Into the journal, and with it what was learned since: a run that takes this release up has not seen it."""
         record = self._record
         if record is not None:
-            self._insist(lambda: record.note(phase, text=text, **data))
+            seen = self._learned()
+            self._insist(lambda: record.note(phase, text=text, **data, **({"seen": seen} if seen else {})))
             self._journal.read(record)
+
+    def _learned(self) -> dict[str, Any]:
+        measurements, conditions = self._driver.measurements(), {**self._driver.conditions(), **self._conditions}
+        return self._journal.account.news(self._followed(), self._steps(), self._pods, measurements, conditions)
+
+    def _followed(self) -> str:
+        return self._driver.state().canary_hash or self._journal.hash
 
     def _act(self, call: Callable[[], Any], patient: bool = True) -> Any:
         """One of the driver's verbs: done only while the Lease is ours for some time to come."""
@@ -715,26 +724,37 @@ class Release:
         """The driver's steps with times as text, our gates' verdicts, and what a run before has seen of them."""
         if self._journal.steps:
             return self._journal.steps  # an abort takes the Rollout back to step 0: what went before is only here
-        hash = self._driver.state().canary_hash
+        hash = self._followed()
+        known = self._journal.account.steps(hash)
         steps = []
         for step in self._driver.steps():
             step = {**step, "started_at": _time(step["started_at"]), "finished_at": _time(step["finished_at"])}
             phase = self._gate_phase(hash, step["index"])
             if phase:
                 step["result"] = phase
-            before = self._journal.step(hash, step["index"]) or {}
-            unknown = [key for key in ("started_at", "finished_at") if step[key] is None]
-            unknown += ["result"] if step["result"] == "passed" else []
-            steps.append({**step, **{key: before[key] for key in unknown if before.get(key)}})
-        return steps
+            watched = step.pop("watched")
+            if step["result"] == RUNNING:
+                steps.append(step)  # what is known of it is of an attempt before
+                continue
+            before = known.pop(step["index"], {})
+            if not watched:
+                keys = [
+                    "started_at",
+                    "finished_at",
+                    "actual_weight",
+                    *(["result"] if step["result"] == "passed" else []),
+                ]
+                step.update({key: before[key] for key in keys if before.get(key) is not None})
+            steps.append(step)
+        return [*known.values(), *steps]
 
     def _measurements(self) -> list[dict[str, Any]]:
         found = self._driver.measurements()
-        gates = [(entry["hash"], entry["index"], entry["measurements"]) for entry in self._gates_before]
-        gates += [(key.hash, key.index, checks) for key, checks in self._checks.items()]
-        for hash, index, checks in gates:
-            found += [{"run": f"gate-{hash}-{index}", **check} for check in checks]
-        return sorted(found, key=lambda each: str(each["at"]))
+        # The controller forgets old measurements, and runs.
+        found += beyond(found, self._journal.account.measurements)
+        gates = [*self._gates_before]
+        gates += [{"hash": key.hash, "index": key.index, "measurements": made} for key, made in self._checks.items()]
+        return sorted([*found, *gate_measurements(gates)], key=lambda each: str(each["at"]))
 
     def _gate_phase(self, hash: str, index: int, since: str | None = None) -> str:
         """The last verdict at a step's pause that began then, or at any of the step's without ``since``."""
@@ -790,7 +810,7 @@ class Release:
             "finished_at": rfc3339(self._clock.time()),
             "steps": self._steps(),
             "measurements": self._measurements(),
-            "conditions": {**self._driver.conditions(), **self._conditions},
+            "conditions": {**self._journal.account.conditions, **self._driver.conditions(), **self._conditions},
             "pods": self._pods,
             "timeline": self._timeline,
         }
@@ -822,12 +842,14 @@ class _Journal:
     def __init__(self, record: Record | None) -> None:
         self._entries: list[dict[str, Any]] = []
         self._brought = self.bumped = False
+        self.account = Account([])
         if record is not None:
             self.read(record)
 
     def read(self, record: Record) -> None:
         phases = [str(entry.get("phase", "")) for entry in record.journal]
         self._entries = [entry for entry in record.journal if str(entry.get("phase", "")).startswith("canary_")]
+        self.account = Account(self._entries)
         self.bumped = BUMPED in phases
         self._brought = record.resumed and self.bumped
 
@@ -841,10 +863,6 @@ class _Journal:
 
     def promoting(self, key: _Pause) -> bool:
         return any(entry["phase"] == PROMOTING and _pause_of(entry) == key for entry in self._entries)
-
-    def step(self, hash: str, index: int) -> dict[str, Any] | None:
-        of = (STEP, hash, index)
-        return next((e for e in reversed(self._entries) if (e["phase"], e.get("hash"), e.get("index")) == of), None)
 
     @property
     def gates(self) -> list[dict[str, Any]]:

@@ -248,3 +248,25 @@ def test_the_path_is_told_without_detours(tmp_path: Path) -> None:
     (tmp_path / "inventories").mkdir()
     path, _written = write(str(tmp_path / "inventories" / ".." / "reports"), {"release": "app-v1.0.0-1"})
     assert path == str(tmp_path / "reports" / "app-v1.0.0-1.json")
+
+
+def test_what_runs_before_have_known_stands_in_the_journal() -> None:
+    step = {"index": 2, "kind": "setWeight", "weight": 80, "actual_weight": 67, "result": "completed"}
+    made = {"run": "x", "metric": "m", "at": "2026-01-01T00:00:40Z", "value": "[1]", "phase": "Successful"}
+    pods = {"at": "2026-01-01T00:00:41Z", "canary": 1, "stable": 2}
+    seen = {"hash": "h", "steps": [step], "measurements": [made], "pods": [pods], "conditions": {"m": "result > 0"}}
+    image = {"image": "r/app:v1", "digest": "sha256:1", "commit": "c1"}
+    journal = [
+        {"phase": "pushed", "at": "2026-01-01T00:00:09Z", **image},
+        {"phase": "scanned", "at": "2026-01-01T00:00:10Z", "scan": {"HIGH": 1}, "text": "Trivy has found HIGH 1"},
+        {"phase": "canary_started", "at": "2026-01-01T00:00:11Z", "text": "canary", "driver": "deployment"},
+        {"phase": "canary_step", "at": "2026-01-01T00:00:42Z", "text": "setWeight 80", "seen": seen},
+    ]
+    document = build(release(journal=journal), {}, EPOCH)
+    assert document["scan"] == {"HIGH": 1}
+    assert {key: document[key] for key in image} == image
+    assert (document["steps"], document["measurements"], document["pods"]) == ([step], [made], [pods])
+    assert (document["conditions"], document["driver"]) == ({"m": "result > 0"}, "deployment")
+    assert "seen" not in json.dumps(document["timeline"])
+    assert build(release(journal=journal), canary(), EPOCH, scan={"HIGH": 0})["scan"] == {"HIGH": 0}
+    assert build(release(journal=journal), canary(), EPOCH)["steps"] == canary()["steps"]

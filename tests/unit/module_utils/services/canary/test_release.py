@@ -12,14 +12,16 @@ from typing import Any
 
 import pytest
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds import (
+    ANALYSIS_RUN,
     ANALYSIS_TEMPLATE,
     LEASE,
     ROLLOUT,
 )
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import Unreachable
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.prometheus import PrometheusError
+from ansible_collections.lumen.airgap.plugins.module_utils.engines.canary.account import Account
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
-from ansible_collections.lumen.airgap.plugins.module_utils.services.release_record import LeaseLost
+from ansible_collections.lumen.airgap.plugins.module_utils.services.release_record import LeaseLost, Record
 from ansible_collections.lumen.airgap.tests.unit.fakes.canary_lab import (
     METRIC,
     NEW,
@@ -501,3 +503,53 @@ def test_killed_at_any_write_and_taken_up_again(
     else:
         pytest.fail("more than 200 writes")
     assert number > 15
+
+
+def killed_after(lab: Lab, phase: str, number: int = 1) -> None:
+    """A run that dies when the journal has its ``number``-th entry of ``phase``."""
+    record, note = lab.record(), Record.note
+    left = number
+
+    def dying(self: Record, noted: str, **data: Any) -> None:
+        nonlocal left
+        note(self, noted, **data)
+        left -= noted == phase
+        if not left:
+            raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Record, "note", dying)
+        with pytest.raises(Killed):
+            lab.release(record=record).run()
+
+
+def test_what_a_killed_run_has_seen_is_told_by_the_next_one() -> None:
+    lab = Lab()
+    killed_after(lab, "canary_step", 4)
+    pods = Account(lab.record(force=True).journal).pods
+    lab.clock.sleep(60)  # promoted while nobody looks, and the controller has tidied up
+    for run in lab.session.list(ANALYSIS_RUN, NAMESPACE).items:
+        lab.session.delete(ANALYSIS_RUN, run["metadata"]["name"], NAMESPACE)
+    result = lab.release(record=lab.record(force=True)).run()
+    assert result["outcome"] == "promoted"
+    weights = {step["index"]: step["actual_weight"] for step in result["steps"] if step["kind"] == "setWeight"}
+    assert None not in (weights[0], weights[2])
+    assert [step["index"] for step in result["steps"]] == [0, 1, 2, 3, 4]
+    known = result["steps"][:4]
+    assert all(step["finished_at"] for step in known)
+    assert [step["result"] for step in known] == ["completed", "Successful", "completed", "Successful"]
+    assert len(result["measurements"]) == 6
+    assert result["conditions"].keys() == {"success-rate"}
+    assert pods
+    assert result["pods"][: len(pods)] == pods
+
+
+def test_what_was_seen_of_an_aborted_canary_is_not_lost_with_its_steps() -> None:
+    lab = Lab()
+    killed_after(lab, "canary_step", 1)
+    lab.session.edit(ROLLOUT, NAME, NAMESPACE, {"status": {"abort": True}})
+    lab.clock.sleep(5)  # back on step 0 before anybody looks
+    result = lab.release(record=lab.record(force=True)).run()
+    assert result["outcome"] == "rolled_back"
+    assert [(step["index"], step["result"]) for step in result["steps"]] == [(0, "completed")]
+    assert result["steps"][0]["actual_weight"] == 33
