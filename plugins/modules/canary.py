@@ -292,6 +292,7 @@ steps:
     - Each step as it went. Times are null when nobody watched.
     - The result is V(completed), the phase of the step's analysis or gate, V(skipped), V(passed) (before anybody
       looked), V(aborted), V(superseded) or V(running).
+    - C(by_hand) tells a step that somebody promoted, and neither a gate of ours nor O(promote_full).
   returned: when something was followed
   type: list
   elements: dict
@@ -300,8 +301,10 @@ steps:
       kind: setWeight
       weight: 20
       started_at: "2026-01-01T00:00:01Z"
+      actual_weight: 33
       finished_at: "2026-01-01T00:00:04Z"
       result: completed
+      by_hand: false
 measurements:
   description: Every measurement of the canary's AnalysisRuns and of our gates, each once, with values as text.
   returned: when something was followed

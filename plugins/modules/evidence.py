@@ -225,6 +225,7 @@ evidence:
       description:
         - The steps of the canary, as M(lumen.airgap.canary) returned them.
         - C(weight) is what was set, C(actual_weight) the share of the pods that it has led to, in percent.
+        - C(by_hand) tells a step that somebody promoted, and no gate of the release.
       type: list
       elements: dict
       sample:
@@ -234,7 +235,18 @@ evidence:
           actual_weight: 25
           started_at: '2026-01-01T10:01:10Z'
           finished_at: '2026-01-01T10:01:14Z'
-          result: done
+          result: completed
+          by_hand: false
+    by_hand:
+      description:
+        - The steps that somebody promoted by hand, each with C(index), C(kind) and C(what). V(skipped), such as an
+          analysis that came to no verdict; V(ended), a pause.
+      type: list
+      elements: dict
+      sample:
+        - index: 1
+          kind: analysis
+          what: skipped
     measurements:
       description: All measurements, as M(lumen.airgap.canary) returned them.
       type: list

@@ -17,6 +17,7 @@ from html import escape
 from typing import Any, NamedTuple
 
 from .analysis.phases import MARKS
+from .canary.account import told_by_hand
 from .canary.follow import show_value
 from .canary.phase import epoch
 
@@ -133,6 +134,7 @@ def _facts(evidence: Document) -> str:
         ("Started", _moment(evidence.get("started_at"))),
         ("Ended", _moment(evidence.get("finished_at"))),
         ("By", " on ".join(str(who[key]) for key in ("user", "host") if who.get(key))),
+        ("Promoted by hand", told_by_hand(evidence.get("by_hand") or ())),
         ("Image", evidence.get("image")),
         ("Digest", evidence.get("digest")),
         ("Commit", evidence.get("commit")),
@@ -177,7 +179,7 @@ def _steps(evidence: Document) -> str:
         rows.append(
             [
                 ("", f"{int(step['index']) + 1} {step['kind']}"),
-                ("", step.get("result") or ""),
+                ("", f"{step.get('result') or ''}{' by hand' if step.get('by_hand') else ''}"),
                 ("number", _percent(step.get("weight"))),
                 ("number", _percent(step.get("actual_weight"))),
                 ("", _clock(step.get("started_at"))),

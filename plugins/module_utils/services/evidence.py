@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..adapters.node import Node
-from ..engines.canary.account import Account
+from ..engines.canary.account import Account, by_hand
 from ..engines.evidence_page import render
 from ..errors import AirgapError
 from ..times import parse_rfc3339, rfc3339
@@ -45,6 +45,7 @@ def build(
     What is not said stands in the journal, as far as a run of this release has known it."""
     journal = release.get("journal") or []
     account, made = Account(journal), _made(journal)
+    steps = list(result.get("steps") or account.all_steps())
     verdict = _outcome(release, result, outcome)
     started = release.get("started_at") or result.get("started_at") or rfc3339(now)
     return {
@@ -65,7 +66,8 @@ def build(
         "before": _before(release),
         "who": dict(who or {}),
         "scan": dict(scan or _noted(journal, "scanned", "scan") or {}),
-        "steps": list(result.get("steps") or account.all_steps()),
+        "steps": steps,
+        "by_hand": by_hand(steps),
         "measurements": list(result.get("measurements") or account.all_measurements()),
         "conditions": dict(result.get("conditions") or account.conditions),
         "pods": list(result.get("pods") or account.pods),

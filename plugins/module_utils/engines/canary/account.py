@@ -77,6 +77,20 @@ class Account:
         return {"hash": hash, **news} if news else {}
 
 
+def by_hand(steps: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What somebody has promoted: ``{index, kind, what}`` of each step, ``what`` being skipped or ended."""
+    return [
+        {"index": step["index"], "kind": step["kind"], "what": "skipped" if step["result"] == "skipped" else "ended"}
+        for step in steps
+        if step.get("by_hand")
+    ]
+
+
+def told_by_hand(promoted: Iterable[Mapping[str, Any]]) -> str:
+    """In words: ``step 2 (analysis) skipped, step 4 (pause) ended``."""
+    return ", ".join(f"step {int(each['index']) + 1} ({each['kind']}) {each['what']}" for each in promoted)
+
+
 def beyond(known: Iterable[Mapping[str, Any]], found: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """What is ``found`` and not ``known``: times are whole seconds and values repeat, so that they are counted."""
     left = Counter(_key(each) for each in known)

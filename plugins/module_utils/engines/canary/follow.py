@@ -28,7 +28,7 @@ from .objects import (
     read_run,
 )
 from .replicas import Counts, Scale
-from .steps import ANALYSIS, SET_WEIGHT, Step, StepError, read_steps
+from .steps import ANALYSIS, PAUSE, SET_WEIGHT, Step, StepError, read_steps
 
 ABORTED, PROMOTED, SUPERSEDED = "aborted", "promoted", "superseded"
 PAUSE_INCONCLUSIVE = "InconclusiveAnalysisRun"
@@ -341,6 +341,16 @@ class Follower:
         if record.ended_by == "full" or (run is not None and run.terminated):
             return "skipped"
         return "passed" if record.ended_by == "unseen" or record.step.kind == ANALYSIS else "completed"
+
+    def pushed(self, record: StepRecord) -> bool:
+        """Whether somebody has promoted it: a pause without an end, an analysis that was terminated or had no verdict,
+        or all steps that were left. Of a pause with a duration nobody can tell why it was over."""
+        if record.ended_by in ("", ABORTED, SUPERSEDED):
+            return False
+        return (record.step.kind == PAUSE and record.step.indefinite) or self.result(record) in (
+            "skipped",
+            "Inconclusive",
+        )
 
     def _pause(self, view: RolloutView, at: float) -> list[Entry]:
         if PAUSE_INCONCLUSIVE in view.pauses and self._first_time("inconclusive", view.hash, view.revision, view.run):

@@ -190,8 +190,8 @@ class Driver(Protocol):
         """
 
     def steps(self) -> list[dict[str, Any]]:
-        """``{index, kind, weight, actual_weight, started_at, finished_at, result, watched}``, times in epoch seconds or
-        None. ``watched``: it was not over before anybody looked."""
+        """``{index, kind, weight, actual_weight, started_at, finished_at, result, pushed, watched}``, times in epoch
+        seconds or None. ``pushed``: it was promoted; ``watched``: it was not over before anybody looked."""
 
     def measurements(self) -> list[dict[str, Any]]:
         """``{run, metric, at, value, phase}`` with RFC 3339 times."""

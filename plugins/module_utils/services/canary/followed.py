@@ -81,6 +81,7 @@ class Followed:
                 "started_at": record.started_at,
                 "finished_at": record.finished_at,
                 "result": self._follower.result(record),
+                "pushed": self._follower.pushed(record),
                 "watched": record.ended_by != "unseen",
             }
             for record in (change.steps if change else ())

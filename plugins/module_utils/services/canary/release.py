@@ -22,7 +22,7 @@ from ...adapters.kube.errors import Forbidden, KubeError, Unreachable
 from ...adapters.kube.watcher import Observation, Subscription
 from ...engines.analysis.findings import Finding
 from ...engines.analysis.metric import format_value
-from ...engines.canary.account import RUNNING, Account, beyond, gate_measurements
+from ...engines.canary.account import RUNNING, Account, beyond, by_hand, gate_measurements, told_by_hand
 from ...engines.canary.follow import ABORTED, SUPERSEDED, Entry, State
 from ...engines.canary.steps import after_verdict
 from ...errors import AirgapError
@@ -130,6 +130,7 @@ class Release:
         self._passed: set[_Pause] = set()
         self._promoting: set[_Pause] = set()
         self._promoted_fully = False
+        self._by_hand_said: set[int] = set()
         self._waiting_said: set[_Pause] = set()
         self._journal = _Journal(record)
         self._gates_before = self._journal.gates
@@ -456,6 +457,14 @@ class Release:
             self._note(OBSERVED, f"following {hash}", hash=hash, revision=state.revision)
         if entry.kind == "step_ended" and hash:
             self._note(STEP, entry.text)
+        if entry.kind in ("step_ended", "step_began", "analysis"):
+            self._say_by_hand()
+
+    def _say_by_hand(self) -> None:
+        new = [each for each in by_hand(self._steps()) if each["index"] not in self._by_hand_said]
+        if new:
+            self._by_hand_said.update(each["index"] for each in new)
+            self._say(f"promoted by hand: {told_by_hand(new)}")
 
     def _tick(self) -> None:
         self._out.check()
@@ -580,7 +589,11 @@ class Release:
         if verification.missing:
             return self._result(FAILED, " ".join(verification.missing), situation, verification)
         self._say(f"verified: {verification.hash} alone is behind {', '.join(verification.endpoints) or 'no Service'}")
-        return self._result(PROMOTED, reason, situation, verification)
+        self._catch_up()
+        self._say_by_hand()
+        skipped = told_by_hand(by_hand(self._steps()))
+        why = "; ".join(part for part in (reason, f"by hand: {skipped}" if skipped else "") if part)
+        return self._result(PROMOTED, why, situation, verification)
 
     def _lost(self, situation: Situation, reason: str) -> dict[str, Any]:
         """The template is somebody else's now: nothing of it is touched; back on stable counts as rolled back."""
@@ -733,6 +746,7 @@ class Release:
             if phase:
                 step["result"] = phase
             watched = step.pop("watched")
+            step["by_hand"] = step.pop("pushed") and not self._is_promoted_by_us(hash, step["index"])
             if step["result"] == RUNNING:
                 steps.append(step)  # what is known of it is of an attempt before
                 continue
@@ -745,8 +759,13 @@ class Release:
                     *(["result"] if step["result"] == "passed" else []),
                 ]
                 step.update({key: before[key] for key in keys if before.get(key) is not None})
+                step["by_hand"] = step["by_hand"] or bool(before.get("by_hand"))
             steps.append(step)
         return [*known.values(), *steps]
+
+    def _is_promoted_by_us(self, hash: str, index: int) -> bool:
+        ours = any((key.hash, key.index) == (hash, index) for key in self._promoting)
+        return ours or self._options.promote_full or self._journal.promoted(hash, index)
 
     def _measurements(self) -> list[dict[str, Any]]:
         found = self._driver.measurements()
@@ -863,6 +882,11 @@ class _Journal:
 
     def promoting(self, key: _Pause) -> bool:
         return any(entry["phase"] == PROMOTING and _pause_of(entry) == key for entry in self._entries)
+
+    def promoted(self, hash: str, index: int) -> bool:
+        """Whether a pause of this step was, or was about to be, promoted by a run of this release."""
+        told = [_pause_of(entry) for entry in self._entries if entry["phase"] == PROMOTING]
+        return any((key.hash, key.index) == (hash, index) for key in told)
 
     @property
     def gates(self) -> list[dict[str, Any]]:

@@ -169,3 +169,12 @@ def test_a_document_from_before_has_a_page_too() -> None:
 )
 def test_the_threshold_of_a_condition(condition: str, number: float | None) -> None:
     assert threshold(condition) == number
+
+
+def test_who_was_in_a_hurry_is_named() -> None:
+    promoted = [{"index": 1, "kind": "analysis", "what": "skipped"}, {"index": 3, "kind": "pause", "what": "ended"}]
+    step = {"index": 1, "kind": "analysis", "weight": 20, "result": "skipped", "by_hand": True}
+    page = render(document(by_hand=promoted, steps=[step]))
+    assert "<dt>Promoted by hand</dt><dd>step 2 (analysis) skipped, step 4 (pause) ended</dd>" in page
+    assert "skipped by hand" in page
+    assert "by hand" not in render(document())

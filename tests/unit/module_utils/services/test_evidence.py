@@ -104,6 +104,7 @@ def test_a_promoted_release() -> None:
         "who": who,
         "scan": scan,
         "steps": canary()["steps"],
+        "by_hand": [],
         "measurements": canary()["measurements"],
         "conditions": {},
         "pods": [],
@@ -248,6 +249,17 @@ def test_the_path_is_told_without_detours(tmp_path: Path) -> None:
     (tmp_path / "inventories").mkdir()
     path, _written = write(str(tmp_path / "inventories" / ".." / "reports"), {"release": "app-v1.0.0-1"})
     assert path == str(tmp_path / "reports" / "app-v1.0.0-1.json")
+
+
+def test_what_was_promoted_by_hand() -> None:
+    steps = [
+        {"index": 0, "kind": "setWeight", "result": "completed", "by_hand": False},
+        {"index": 1, "kind": "analysis", "result": "skipped", "by_hand": True},
+        {"index": 2, "kind": "pause", "result": "completed", "by_hand": True},
+    ]
+    document = build(release(), canary(steps=steps), EPOCH)
+    skipped = {"index": 1, "kind": "analysis", "what": "skipped"}
+    assert document["by_hand"] == [skipped, {"index": 2, "kind": "pause", "what": "ended"}]
 
 
 def test_what_runs_before_have_known_stands_in_the_journal() -> None:

@@ -23,6 +23,7 @@ from ansible_collections.lumen.airgap.plugins.module_utils.engines.canary.accoun
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
 from ansible_collections.lumen.airgap.plugins.module_utils.services.release_record import LeaseLost, Record
 from ansible_collections.lumen.airgap.tests.unit.fakes.canary_lab import (
+    ANALYSIS,
     METRIC,
     NEW,
     OLD,
@@ -553,3 +554,35 @@ def test_what_was_seen_of_an_aborted_canary_is_not_lost_with_its_steps() -> None
     assert result["outcome"] == "rolled_back"
     assert [(step["index"], step["result"]) for step in result["steps"]] == [(0, "completed")]
     assert result["steps"][0]["actual_weight"] == 33
+
+
+def hurry(lab: Lab, status: dict[str, Any]) -> None:
+    """As the verbs of Argo Rollouts do it."""
+    lab.session.edit(ROLLOUT, NAME, NAMESPACE, {"status": status})
+
+
+def test_a_full_promotion_by_hand_is_named() -> None:
+    lab = Lab()
+    lab.after(8, lambda: hurry(lab, {"promoteFull": True}))
+    result = lab.release(record=lab.record()).run()
+    skipped = "step 2 (analysis) skipped, step 3 (setWeight) skipped, step 4 (analysis) skipped"
+    assert (result["outcome"], result["reason"][:9]) == ("promoted", "by hand: ")
+    assert skipped in result["reason"]
+    assert f"promoted by hand: {result['reason'][9:]}" in [entry["text"] for entry in result["timeline"]]
+    assert [step["by_hand"] for step in result["steps"]] == [False, True, True, True, True]
+
+
+def test_a_pause_that_somebody_ended_is_named_and_ours_are_not() -> None:
+    lab = Lab(PAUSES)
+    lab.after(8, lambda: hurry(lab, {"pauseConditions": None}))
+    assert lab.release().run()["reason"] == "by hand: step 2 (pause) ended"
+    for ours in (Lab(PAUSES).release(gate=True), Lab().release(promote_full=True)):
+        result = ours.run()
+        assert (result["reason"], any(step["by_hand"] for step in result["steps"])) == ("", False)
+
+
+def test_what_was_promoted_by_hand_is_known_to_the_next_run() -> None:
+    lab = Lab([*PAUSES[:3], ANALYSIS])
+    lab.after(8, lambda: hurry(lab, {"pauseConditions": None}))
+    killed_after(lab, "canary_step", 2)
+    assert lab.release(record=lab.record(force=True)).run()["reason"] == "by hand: step 2 (pause) ended"
