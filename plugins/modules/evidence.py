@@ -42,7 +42,10 @@ options:
     type: path
     required: true
   release:
-    description: The RV(lumen.airgap.release_record#module:release) that M(lumen.airgap.release_record) returned last.
+    description:
+      - The RV(lumen.airgap.release_record#module:release) that M(lumen.airgap.release_record) returned last, or one of
+        its RV(lumen.airgap.release_record#module:abandoned).
+      - Its journal tells the image, the scan and the course of the canary where no other option does.
     type: dict
     required: true
   result:
@@ -168,7 +171,7 @@ evidence:
     outcome:
       description:
         - V(promoted); V(rolled_back), the stable version is back and verified; V(failed), the version never reached the
-          cluster or the stable version could not be verified.
+          cluster or the stable version could not be verified; V(abandoned), another release was put in its place.
       type: str
       sample: promoted
     reason:

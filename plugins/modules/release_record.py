@@ -52,10 +52,11 @@ options:
       - V(acquired) begins the release of O(version) or takes it up again.
       - V(renewed) holds the Lease for another O(lease_seconds).
       - V(noted) appends O(phase) to the journal and renews the Lease.
+      - V(reported) drops the journal of O(abandoned), of which the evidence is written by then.
       - V(finished) writes O(outcome) and gives the Lease back.
       - V(read) returns the latest release, whoever works on it.
     type: str
-    choices: [acquired, renewed, noted, finished, read]
+    choices: [acquired, renewed, noted, reported, finished, read]
     default: acquired
   version:
     description:
@@ -68,7 +69,8 @@ options:
       - Without it, a new one is made up, or the one that this C(ansible-playbook) already has for the release is kept.
     type: str
   release:
-    description: The release that was acquired. Needed for the states V(renewed), V(noted) and V(finished).
+    description:
+      - The release that was acquired. Needed for the states V(renewed), V(noted), V(reported) and V(finished).
     type: dict
     suboptions:
       id:
@@ -87,6 +89,10 @@ options:
       - What belongs to O(phase). Kept beside it in the journal.
       - C(text), if there, is how reports tell it.
     type: dict
+  abandoned:
+    description: RV(abandoned[].id) of a release that has its evidence, for O(state=reported).
+    type: str
+    version_added: 0.5.0
   outcome:
     description:
       - How the release ended, for O(state=finished).
@@ -112,7 +118,8 @@ options:
     default: false
   force_unlock:
     description:
-      - Take the Lease from whoever holds it. Its release, if it is another one, is given up.
+      - Take the Lease from whoever holds it. Its release, if it is another one, is given up, and returned as one of
+        RV(abandoned).
       - Make sure that the other run does not work any more; a run that lost its Lease stops at its next tick.
     type: bool
     default: false
@@ -221,6 +228,14 @@ release:
           at: '2026-01-01T10:01:07Z'
           run: 6f1c2a90
           digest: sha256:4bd1f2c9a0b7e6b2f0f5a8a5c8d1e9f3a7b6c5d4e3f2a1b0c9d8e7f6a5b4c3d2
+abandoned:
+  description:
+    - Releases that were given up by O(force_unlock) and have no evidence yet, oldest first, the last five at most. Each
+      is as RV(release), with the journal as its last run left it. They are returned until O(state=reported) drops them.
+  returned: for O(state=acquired)
+  type: list
+  elements: dict
+  sample: []
 holder:
   description: Who holds the Lease, when that is why the task failed.
   returned: when the Lease belongs to another run
@@ -256,7 +271,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "namespace": {"type": "str", "required": True},
     "state": {
         "type": "str",
-        "choices": ["acquired", "renewed", "noted", "finished", "read"],
+        "choices": ["acquired", "renewed", "noted", "reported", "finished", "read"],
         "default": "acquired",
     },
     "version": {"type": "str"},
@@ -267,6 +282,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     },
     "phase": {"type": "str"},
     "data": {"type": "dict"},
+    "abandoned": {"type": "str"},
     "outcome": {"type": "str", "choices": list(OUTCOMES)},
     "reason": {"type": "str", "default": ""},
     "lease_seconds": {"type": "int", "default": 60},
@@ -277,6 +293,7 @@ REQUIRED_IF = [
     ("state", "acquired", ["version"]),
     ("state", "renewed", ["release"]),
     ("state", "noted", ["release", "phase"]),
+    ("state", "reported", ["release", "abandoned"]),
     ("state", "finished", ["release", "outcome"]),
 ]
 SPEC: dict[str, Any] = {"argument_spec": ARGUMENT_SPEC, "required_if": REQUIRED_IF}
@@ -297,7 +314,7 @@ def record(params: dict[str, Any], session: Session, clock: Clock, dry_run: bool
             retry=params["retry"],
             dry_run=dry_run,
         )
-        return {"changed": acquired.changed, "release": acquired.as_dict()}
+        return {"changed": acquired.changed, "release": acquired.as_dict(), "abandoned": acquired.abandoned}
     latest = Record.read(*where)
     release = latest.as_dict() if latest else {}
     if params["state"] == "read":
@@ -343,6 +360,8 @@ def _advance(held: Record, params: dict[str, Any]) -> bool:
     if params["state"] == "noted":
         held.note(params["phase"], **(params["data"] or {}))
         return True
+    if params["state"] == "reported":
+        return held.reported(params["abandoned"])
     return held.finish(params["outcome"], params["reason"])
 
 

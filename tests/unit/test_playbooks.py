@@ -76,6 +76,17 @@ def test_what_a_scan_has_found_is_in_the_journal_whatever_it_was() -> None:
     assert "release_scanned | length == 0" in scan["when"]
 
 
+def test_the_evidence_of_what_was_given_up_comes_before_anything_else_is_done() -> None:
+    taken = place("release.yml", "Take the release, or take it up where a killed run has left it")
+    left = place("release.yml", "Leave the evidence of what was given up")
+    assert taken < left < place("release.yml", "From the tag to the promotion")
+    written, reported = (
+        place("abandoned.yml", "Write its evidence"),
+        place("abandoned.yml", "Write down that it has its evidence"),
+    )
+    assert written < reported
+
+
 def read_by_plays() -> set[str]:
     files = [*PLAYBOOKS, *(ROOT / "roles").rglob("*.yml")]
     found = {name for path in files for name in re.findall(r"\bairgap_[a-z_]+\b", path.read_text(encoding="utf-8"))}

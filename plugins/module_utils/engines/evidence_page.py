@@ -23,7 +23,7 @@ from .canary.phase import epoch
 
 #: Pixels.
 _WIDE, _NARROW = 900, 340
-_OUTCOMES = {"promoted": "Promoted", "rolled_back": "Rolled back", "failed": "Failed"}
+_OUTCOMES = {"promoted": "Promoted", "rolled_back": "Rolled back", "failed": "Failed", "abandoned": "Given up"}
 _STYLE = """
 :root { color-scheme: light dark; --page: #fcfcfb; --ink: #0b0b0b; --soft: #52514e; --line: #dcdbd6; --band: #f1f0ec;
   --canary: #eb6834; --stable: #2a78d6; --good: #0a7d0a; --bad: #c22f2f; --warn: #9a6200; }
@@ -35,7 +35,7 @@ body { margin: 0 auto; padding: 1.2rem; max-width: 60rem; background: var(--page
 h1 { margin: 0 0 .2rem; font-size: 1.5rem; overflow-wrap: anywhere; }
 h2 { margin: 1.8rem 0 .5rem; font-size: 1.1rem; }
 .badge { display: inline-block; padding: .1rem .6rem; border-radius: 1rem; border: 1.5px solid; font-weight: 600; }
-.promoted { color: var(--good); } .rolled_back { color: var(--warn); } .failed { color: var(--bad); }
+.promoted { color: var(--good); } .rolled_back, .abandoned { color: var(--warn); } .failed { color: var(--bad); }
 .reason { margin: .8rem 0; padding: .5rem .8rem; border-left: 4px solid var(--line); background: var(--band);
   overflow-wrap: anywhere; }
 .soft, dt, th, figcaption { color: var(--soft); }

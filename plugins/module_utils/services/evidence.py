@@ -20,7 +20,7 @@ from ..engines.canary.account import Account, by_hand
 from ..engines.evidence_page import render
 from ..errors import AirgapError
 from ..times import parse_rfc3339, rfc3339
-from .release_record import FAILED, OUTCOMES, PROMOTED, ROLLED_BACK
+from .release_record import ABANDONED, FAILED, OUTCOMES, PROMOTED, ROLLED_BACK
 
 # What release_record makes ids of. A separator would lead out of the directory.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,239}")
@@ -162,6 +162,8 @@ def write_page(path: str, evidence: Mapping[str, Any], dry_run: bool = False) ->
 
 def _outcome(release: Mapping[str, Any], result: Mapping[str, Any], outcome: str | None) -> str:
     """``rolled_back`` only when stable was verified; ``failed`` for all that cannot be shown."""
+    if not outcome and not result and release.get("outcome") == ABANDONED:
+        return ABANDONED
     claimed = outcome or result.get("outcome") or release.get("outcome")
     if claimed not in OUTCOMES:
         return FAILED

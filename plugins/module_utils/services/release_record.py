@@ -10,7 +10,8 @@ its holder is ``<release id>/<run>``. The ConfigMap remembers what was done, in 
     {"number": 4,                      releases of the app so far
      "current": {"id", "version", "started_at", "finished_at", "outcome", "reason"},
      "entries": [{"phase", "at", "run", ...}],
-     "previous": [like current]}
+     "previous": [like current],
+     "abandoned": [like current, with its "entries": those whose evidence is not written yet]}
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ _PROCESS_ANNOTATION = "lumen.airgap/process"
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _ENTRIES = 500
 _PREVIOUS = 20
+_UNREPORTED = 5
 _BYTES = 900_000  # a ConfigMap holds a mebibyte
 _ATTEMPTS = 5
 
@@ -99,7 +101,8 @@ class Record:
 
     ``release_id`` (``<app>-<version>-<n>``, n counts the app's releases), ``run``, ``version``, ``started_at``,
     ``finished_at``, ``outcome`` and ``reason`` (None while it goes on), ``resumed`` (this run took it up from another),
-    ``journal`` (list of {phase, at, run, …}), ``changed`` (acquiring wrote something).
+    ``journal`` (list of {phase, at, run, …}), ``changed`` (acquiring wrote something), ``abandoned`` (releases that
+    were given up and have no evidence yet, oldest first, each as ``as_dict`` tells one).
     """
 
     def __init__(
@@ -120,6 +123,7 @@ class Record:
         self.resumed = False
         self.changed = False
         self.journal: list[dict[str, Any]] = []
+        self.abandoned: list[dict[str, Any]] = []
 
     @classmethod
     def acquire(
@@ -172,6 +176,7 @@ class Record:
             raise LeaseLost(f"{namespace}/{app}-release has no journal of the release {release_id}.")
         record = cls(session, clock, namespace, app, run, book.current)
         record.journal = book.entries
+        record.abandoned = record._given_up(book)
         record.resumed = any(entry["phase"] == "resumed" and entry.get("run") == run for entry in book.entries)
         return record
 
@@ -202,6 +207,24 @@ class Record:
         self._lock.renew(self._identity, None)
         entry = {"phase": phase, "at": rfc3339(self._clock.time()), "run": self.run, **data}
         self._update(lambda book: book.entries.append(entry))
+
+    def reported(self, release_id: str) -> bool:
+        """The evidence of an abandoned release is written: its journal goes. False: it was so already.
+
+        Raises ``LeaseLost``.
+        """
+        if not any(each["id"] == release_id for each in self.abandoned):
+            return False
+        self._lock.renew(self._identity, None)
+        text = f"the evidence of {release_id}, which was given up, is written"
+        entry = {"phase": "reported", "at": rfc3339(self._clock.time()), "run": self.run, "text": text}
+
+        def drop(book: _Book) -> None:
+            book.abandoned = [each for each in book.abandoned if each["id"] != release_id]
+            book.entries.append(entry)
+
+        self._update(drop)
+        return True
 
     def finish(self, outcome: str, reason: str = "") -> bool:
         """Write the outcome (promoted, rolled_back or failed) and give the Lease back. False: it was so already.
@@ -243,6 +266,13 @@ class Record:
             "journal": self.journal,
         }
 
+    def _given_up(self, book: _Book) -> list[dict[str, Any]]:
+        where = {"app": self.app, "namespace": self.namespace}
+        return [
+            {**where, **{key: value for key, value in each.items() if key != "entries"}, "journal": each["entries"]}
+            for each in book.abandoned
+        ]
+
     @property
     def _identity(self) -> str:
         return f"{self.release_id}/{self.run}"
@@ -262,6 +292,7 @@ class Record:
         # Of those before the newest one only how they ended is remembered.
         newest = book.current is not None and book.current["id"] == decision.release_id
         record.journal = book.entries if newest else []
+        record.abandoned = record._given_up(book)
         record.resumed = decision.step == "resume" or (
             decision.step == "own"
             and any(entry["phase"] == "resumed" and entry.get("run") == decision.run for entry in book.entries)
@@ -296,6 +327,7 @@ class Record:
             except Conflict:
                 continue
             self.journal = self._book.entries
+            self.abandoned = self._given_up(self._book)
             return
         raise AirgapError(f"ConfigMap {self.namespace}/{self.app}-release: others change it all the time; try again.")
 
@@ -498,6 +530,7 @@ class _Book:
         self.current: dict[str, Any] | None = None
         self.entries: list[dict[str, Any]] = []
         self.previous: list[dict[str, Any]] = []
+        self.abandoned: list[dict[str, Any]] = []
 
     def read(self) -> None:
         text = (self._config_map.read() or {}).get("journal") or "{}"
@@ -507,6 +540,7 @@ class _Book:
             self.current = data.get("current")
             self.entries = data.get("entries", [])
             self.previous = data.get("previous", [])
+            self.abandoned = data.get("abandoned", [])
         except (ValueError, AttributeError) as error:
             raise AirgapError(
                 f"{self._config_map.title}: data.journal is not what was written there: {error}. "
@@ -514,9 +548,15 @@ class _Book:
             ) from error
 
     def open(self, release_id: str, version: str, started_at: str) -> None:
-        """Begin a release; the one before becomes a line of ``previous``."""
+        """Begin a release; the one before becomes a line of ``previous``.
+
+        Of one that has not ended the entries are kept too, until its evidence is written.
+        """
         if self.current is not None:
-            self.current["outcome"] = self.current.get("outcome") or ABANDONED
+            if not self.current.get("outcome"):
+                why = f"given up for {release_id}"
+                self.current.update(outcome=ABANDONED, reason=why, finished_at=started_at)
+                self.abandoned = [*self.abandoned, {**self.current, "entries": self.entries}][-_UNREPORTED:]
             self.previous = [self.current, *self.previous][:_PREVIOUS]
         self.number += 1
         self.current = {
@@ -561,15 +601,22 @@ class _Book:
     def _text(self) -> str:
         self.entries = _newest(self.entries, _ENTRIES)
         while True:
+            abandoned = {"abandoned": self.abandoned} if self.abandoned else {}
             text = json.dumps(
                 {
                     "number": self.number,
                     "current": self.current,
                     "entries": self.entries,
                     "previous": self.previous,
+                    **abandoned,
                 },
                 indent=1,
             )
+            # What was given up goes first: the next run goes by what this one has written.
+            if len(text) > _BYTES and any(each["entries"] for each in self.abandoned):
+                for each in self.abandoned:
+                    each["entries"] = each["entries"][: len(each["entries"]) // 2]
+                continue
             fewer = _newest(self.entries, len(self.entries) // 2)
             if len(text) <= _BYTES or len(fewer) == len(self.entries):
                 return text

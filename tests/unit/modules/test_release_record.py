@@ -71,6 +71,17 @@ def test_a_lease_that_has_run_out_before_it_begins_is_refused(seconds: int, run:
     assert result["msg"].startswith("The option lease_seconds must be more than 0")
 
 
+def test_what_was_given_up_is_returned_until_it_is_reported(call: Any) -> None:
+    call(version="v1")
+    acquired = call(version="v2", force_unlock=True)
+    assert [each["id"] for each in acquired["abandoned"]] == ["api-v1-1"]
+    release = {key: acquired["release"][key] for key in ("id", "run")}
+    reported = {"state": "reported", "release": release, "abandoned": "api-v1-1"}
+    assert call(**reported)["changed"] is True
+    assert call(**reported)["changed"] is False
+    assert call(version="v2")["abandoned"] == []
+
+
 def test_read_before_there_was_a_release(call: Any) -> None:
     assert call(state="read") == {"changed": False, "release": {}}
 

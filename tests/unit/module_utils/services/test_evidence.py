@@ -282,3 +282,12 @@ def test_what_runs_before_have_known_stands_in_the_journal() -> None:
     assert "seen" not in json.dumps(document["timeline"])
     assert build(release(journal=journal), canary(), EPOCH, scan={"HIGH": 0})["scan"] == {"HIGH": 0}
     assert build(release(journal=journal), canary(), EPOCH)["steps"] == canary()["steps"]
+
+
+def test_a_release_that_was_given_up_says_so() -> None:
+    given_up = release(outcome="abandoned", reason="given up for api-v2-2", finished_at="2026-01-01T00:09:00Z")
+    document = build(given_up, {}, EPOCH)
+    assert (document["outcome"], document["reason"]) == ("abandoned", "given up for api-v2-2")
+    assert document["finished_at"] == "2026-01-01T00:09:00Z"
+    assert [entry["text"] for entry in document["timeline"]][-1] == "promoted"
+    assert text(document)[0].startswith("api v1: abandoned after 9:00")

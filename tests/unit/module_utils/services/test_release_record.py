@@ -496,3 +496,42 @@ def test_twenty_releases_are_remembered(app: App) -> None:
 def test_an_unknown_outcome_is_a_mistake_of_the_caller(app: App) -> None:
     with pytest.raises(ValueError, match="great"):
         app.acquire().finish("great")
+
+
+# What was given up
+
+
+def test_a_release_that_is_given_up_is_kept_until_it_has_its_evidence(app: App) -> None:
+    app.acquire().note("pushed", image="i")
+    app.clock.sleep(5)
+    record = app.acquire("v2", "r2", THERE, force_unlock=True)
+    (kept,) = record.abandoned
+    assert (kept["id"], kept["app"], kept["namespace"], kept["version"]) == ("api-v1-1", "api", "lumen", "v1")
+    assert (kept["outcome"], kept["reason"]) == ("abandoned", "given up for api-v2-2")
+    assert kept["finished_at"] == record.started_at
+    assert [entry["phase"] for entry in kept["journal"]] == ["acquired", "pushed"]
+    # Killed before it was written: whoever takes the release up has it, and whoever gives that one up has both.
+    assert app.acquire("v2", "r3", HERE, force_unlock=True).abandoned == [kept]
+    third = app.acquire("v3", "r4", HERE, force_unlock=True)
+    assert [each["id"] for each in third.abandoned] == ["api-v1-1", "api-v2-2"]
+    assert third.reported("api-v1-1") is True
+    assert third.reported("api-v1-1") is False
+    held = app.attach("api-v3-3", "r4")
+    assert [each["id"] for each in held.abandoned] == ["api-v2-2"]
+    assert phases(held) == ["acquired", "reported"]
+    assert held.reported("api-v2-2") is True
+    assert "abandoned" not in app.book
+
+
+def test_a_release_that_has_ended_is_not_given_up(app: App) -> None:
+    app.acquire().finish("promoted")
+    assert app.acquire("v2", "r2").abandoned == []
+
+
+def test_what_was_given_up_makes_room_for_what_goes_on(app: App) -> None:
+    app.acquire().note("pushed", text="x" * 500_000)
+    record = app.acquire("v2", "r2", THERE, force_unlock=True)
+    record.note("pushed", text="y" * 500_000)
+    assert phases(record) == ["acquired", "pushed"]
+    assert [each["id"] for each in record.abandoned] == ["api-v1-1"]
+    assert len(json.dumps(app.book)) < 900_000
