@@ -289,7 +289,7 @@ finished_at:
   sample: "2026-01-01T00:02:10Z"
 steps:
   description:
-    - Each step as it went. Times are null when nobody watched.
+    - Each step as it went. Times are null when nobody watched, and the cluster does not tell them either.
     - The result is V(completed), the phase of the step's analysis or gate, V(skipped), V(passed) (before anybody
       looked), V(aborted), V(superseded) or V(running).
     - C(by_hand) tells a step that somebody promoted, and neither a gate of ours nor O(promote_full).

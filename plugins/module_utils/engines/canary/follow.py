@@ -19,7 +19,9 @@ from ..workloads.problems import Problem, pod_problem, replica_set_problem
 from .guard import tripped
 from .objects import (
     HASH_LABEL,
+    HISTORY_ANNOTATION,
     PAUSE_STEP,
+    REVISION_ANNOTATION,
     Measurement,
     Object,
     RolloutView,
@@ -27,6 +29,7 @@ from .objects import (
     read_rollout,
     read_run,
 )
+from .phase import epoch
 from .replicas import Counts, Scale
 from .steps import ANALYSIS, PAUSE, SET_WEIGHT, Step, StepError, read_steps
 
@@ -64,6 +67,8 @@ class StepRecord:
     run: str = ""
     counts: Counts | None = None
     """The pods when it ended; of one that was aborted, just before. None when nobody can know."""
+    since: str = ""
+    """Of a pause, when it began, as the Rollout says it."""
 
 
 @dataclass
@@ -267,6 +272,8 @@ class Follower:
         record = _open(change)
         if record is not None and record.step.kind == ANALYSIS and view.run:
             record.run = view.run
+        if record is not None and record.step.kind == PAUSE and view.paused_since:
+            record.since = view.paused_since
         return entries
 
     def _move(self, change: Change, view: RolloutView, index: int, at: float, watched: bool) -> list[Entry]:
@@ -351,6 +358,38 @@ class Follower:
             "skipped",
             "Inconclusive",
         )
+
+    def times(self, record: StepRecord) -> tuple[float | None, float | None]:
+        """When a step began and ended, in epoch seconds. Of one that was over before anybody looked, what the objects
+        of the cluster tell: it ended when the next one began. None where nothing does."""
+        if record.ended_by != "unseen":
+            return record.started_at, record.finished_at
+        for change in self.changes:
+            for each, following in zip(change.steps, [*change.steps[1:], None]):
+                if each is record:
+                    return self._began(change, record), self._began(change, following) if following else None
+        return None, None
+
+    def _began(self, change: Change, record: StepRecord) -> float | None:
+        runs = [run for run in self._runs(change) if run.step is not None]
+        if change.attempt > 1 or len({run.step for run in runs}) < len(runs):
+            return None  # what is there may be of another attempt
+        if record.step.kind == ANALYSIS:
+            return next((epoch(run.created) for run in runs if run.step == record.step.index and run.created), None)
+        if record.step.index == 0:
+            return self._made(change)
+        return _moment(record.since) if record.since else None
+
+    def _made(self, change: Change) -> float | None:
+        """When the canary began: its ReplicaSet was made for it, and is not one of a version that comes back."""
+        for obj in self._kinds["ReplicaSet"].values():
+            meta = obj["metadata"]
+            notes = meta.get("annotations") or {}
+            ours = (meta.get("labels") or {}).get(HASH_LABEL) == change.hash
+            new = notes.get(REVISION_ANNOTATION) == change.revision and not notes.get(HISTORY_ANNOTATION)
+            if ours and new and meta.get("creationTimestamp"):
+                return epoch(meta["creationTimestamp"])
+        return None
 
     def _pause(self, view: RolloutView, at: float) -> list[Entry]:
         if PAUSE_INCONCLUSIVE in view.pauses and self._first_time("inconclusive", view.hash, view.revision, view.run):
@@ -539,6 +578,14 @@ def _share(view: RolloutView) -> Counts:
 
 def _open(change: Change) -> StepRecord | None:
     return change.steps[-1] if change.steps and not change.steps[-1].ended_by else None
+
+
+def _moment(text: str) -> float:
+    """The pauses of a plain Deployment have epoch seconds."""
+    try:
+        return float(text)
+    except ValueError:
+        return epoch(text)
 
 
 def _abort_reason(message: str) -> str:

@@ -17,6 +17,8 @@ PAUSE_STEP = "CanaryPauseStep"
 HASH_LABEL = "rollouts-pod-template-hash"
 STEP_LABEL = "step-index"
 REVISION_ANNOTATION = "rollout.argoproj.io/revision"
+#: Of a ReplicaSet that has served more revisions than one.
+HISTORY_ANNOTATION = "rollout.argoproj.io/revision-history"
 
 FINISHED = ("Successful", "Failed", "Inconclusive", "Error")
 """Phases in which a measurement, a metric and a run have ended."""

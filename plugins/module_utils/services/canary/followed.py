@@ -72,19 +72,20 @@ class Followed:
     def steps(self) -> list[dict[str, Any]]:
         """See `Driver`."""
         change = self._change
+        times = [(record, self._follower.times(record)) for record in (change.steps if change else ())]
         return [
             {
                 "index": record.step.index,
                 "kind": record.step.kind,
                 "weight": record.step.weight,
                 "actual_weight": record.counts.weight if record.counts else None,
-                "started_at": record.started_at,
-                "finished_at": record.finished_at,
+                "started_at": began,
+                "finished_at": ended,
                 "result": self._follower.result(record),
                 "pushed": self._follower.pushed(record),
                 "watched": record.ended_by != "unseen",
             }
-            for record in (change.steps if change else ())
+            for record, (began, ended) in times
         ]
 
     def measurements(self) -> list[dict[str, Any]]:

@@ -270,3 +270,27 @@ def test_the_share_of_a_step_that_nobody_saw_and_of_one_that_was_aborted() -> No
     assert follower.change is not None
     told = [(each.step.kind, each.ended_by, each.counts and each.counts.weight) for each in follower.change.steps]
     assert told == [("setWeight", "unseen", 33), ("pause", "aborted", 33)]
+
+
+def made(history: str = "") -> dict[str, Any]:
+    notes = {
+        "rollout.argoproj.io/revision": "2",
+        **({"rollout.argoproj.io/revision-history": history} if history else {}),
+    }
+    labels = {"rollouts-pod-template-hash": "new"}
+    meta = {"name": "api-new", "uid": "rs", "annotations": notes, "labels": labels}
+    return {"metadata": {**meta, "creationTimestamp": "1970-01-01T00:01:00Z"}, "spec": {"replicas": 1}}
+
+
+@pytest.mark.parametrize(("history", "began"), [("", 60.0), ("1", None)])
+def test_the_first_step_was_over_before_anybody_looked(history: str, began: float | None) -> None:
+    follower = Follower("api")
+    paused = [{"reason": "CanaryPauseStep", "startTime": "1970-01-01T00:01:30Z"}]
+    follower.see("Rollout", rollout(1, currentStepIndex=1, phase="Paused", pauseConditions=paused), 100.0)
+    follower.see("ReplicaSet", made(history), 101.0)
+    assert follower.change is not None
+    first, second = follower.change.steps
+    assert follower.times(first) == (began, 90.0)
+    assert follower.times(second) == (100.0, None)  # as it was seen
+    follower.change.attempt = 2
+    assert follower.times(first) == (None, None)
