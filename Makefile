@@ -144,7 +144,7 @@ test-lifecycle: tools
 	$(BIN)/pytest $(LIFECYCLE)
 
 test-lab: tools
-	$(BIN)/pytest tests/lab --ignore=$(LIFECYCLE)
+	@mk/test-lab
 
 # What has to do with the platform of the lab itself, one after the other; the rest goes on beside it.
 molecule: tools ## the scenarios, on a lab that is up

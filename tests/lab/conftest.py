@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import xdist
 
 from .api_server import ApiServer
 
@@ -20,9 +22,38 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "lab"))
 
 
+#: Files that take minutes. Where files run side by side they begin first, so that none of them is waited for.
+LONG = (
+    "test_doctor_argocd",
+    "test_rollout",
+    "test_canary_deployment",
+    "test_doctor",
+    "test_fleet",
+    "test_release_others",
+    "test_release_killed",
+    "test_site",
+)
+
+
+def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
+    if xdist.is_xdist_worker(session):
+        items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Say so here where tests run side by side: of a process that runs them nobody hears why it has ended."""
+    if session.config.getoption("numprocesses", None):
+        need_the_lab()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def lab() -> None:
     """Nothing may be sent to the lab's addresses unless its network exists."""
+    need_the_lab()
+
+
+def need_the_lab() -> None:
+    """End everything without it."""
     from driver import host
 
     if not host.network_exists():
@@ -45,7 +76,7 @@ def namespace() -> Iterator[str]:
     """A namespace of this test's own, gone afterwards."""
     from driver.cluster import kubectl
 
-    name = f"lab-test-{int(time.time() * 1000) % 10_000_000}"
+    name = f"lab-test-{secrets.token_hex(4)}"
     kubectl("create", "namespace", name)
     yield name
     kubectl("delete", "namespace", name, "--wait=false")

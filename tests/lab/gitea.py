@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-import time
+import secrets
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ def api(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
 @contextmanager
 def own_repository() -> Iterator[str]:
     """A private repository with one commit on its branch main, gone afterwards; its full name."""
-    name = f"test-{int(time.time() * 1000) % 10_000_000}"
+    name = f"test-{secrets.token_hex(4)}"
     api("POST", "/user/repos", {"name": name, "private": True, "auto_init": True, "default_branch": "main"})
     full = f"{api('GET', '/user')['login']}/{name}"
     try:

@@ -360,7 +360,7 @@ class ReleaseSite(Plays):
 
 @contextmanager
 def standing_site(path: Path, name: str, hosts: Sequence[str]) -> Iterator[ReleaseSite]:
-    """A site that is made, and removed whatever comes of it."""
+    """A site that is made, and removed whatever comes of it. No other one may have its ``name`` meanwhile."""
     made = ReleaseSite(path, name, hosts)
     try:
         made.make()

@@ -35,6 +35,8 @@ from ansible_collections.lumen.airgap.plugins.module_utils.services.waiting impo
 
 from .api_server import ApiServer
 
+pytestmark = pytest.mark.loopback
+
 NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
 LABELS = {"app": "api"}
 CONTAINER = {

@@ -30,6 +30,8 @@ from ansible_collections.lumen.airgap.tests.unit.fakes.registry import digest_of
 from .conftest import ROOT
 from .registry_process import RegistryProcess
 
+pytestmark = pytest.mark.loopback
+
 MIB = 1 << 20
 BASE = random.Random(1).randbytes(160 * MIB)
 # What one run of the module does: arguments are the address, the bundle, the allowed signers, the state directory.

@@ -52,6 +52,8 @@ from ansible_collections.lumen.airgap.plugins.module_utils.times import SystemCl
 from .api_server import ApiServer
 from .conftest import eventually
 
+pytestmark = pytest.mark.loopback
+
 NAME, WHERE = "lumen-api", "lumen"
 OLD, NEW, BROKEN = (f"192.168.2.2:5000/lumen-api:{version}" for version in ("v1", "v2", "v3"))
 WANTED = Wanted(NAME, WHERE, drivers=("deployment",))

@@ -27,8 +27,8 @@ from ansible_collections.lumen.airgap.plugins.module_utils.services.release_iden
 from ansible_collections.lumen.airgap.plugins.module_utils.times import SystemClock
 
 from .conftest import eventually
+from .probe import REGISTRY, tagged
 
-REGISTRY = "192.168.2.2:5000"
 APP = "doctor-app"
 GOOD, BAD, MISSING = "doctor-good", "doctor-bad", "doctor-missing"
 PROMETHEUS = {
@@ -45,14 +45,8 @@ DAY = 86400.0
 @pytest.fixture(scope="module")
 def versions() -> Iterator[None]:
     """Two tags of the lab's probe, which stand for a good and a bad version of the app."""
-    registry = Registry.connect({"host": REGISTRY, "scheme": "http"})
-    manifest = registry.manifest("probe", "lab")
-    assert manifest is not None
-    for tag in (GOOD, BAD):
-        registry.put_manifest("probe", tag, manifest)
-    yield
-    for tag in (GOOD, BAD):
-        registry.delete_tag("probe", tag)
+    with tagged(GOOD, BAD):
+        yield
 
 
 @dataclass

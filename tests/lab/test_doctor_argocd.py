@@ -30,23 +30,11 @@ from ansible_collections.lumen.airgap.plugins.module_utils.services.release_iden
 from ansible_collections.lumen.airgap.plugins.module_utils.times import SystemClock
 
 from .conftest import eventually
-from .test_doctor import (
-    ANALYSIS,
-    APP,
-    BAD,
-    DAY,
-    GOOD,
-    MISSING,
-    PROMETHEUS,
-    REGISTRY,
-    WEIGHT,
-    rollout,
-    template,
-    versions,
-)
+from .probe import REGISTRY, tagged
+from .test_doctor import ANALYSIS, APP, DAY, MISSING, PROMETHEUS, WEIGHT, rollout, template
 from .test_doctor_pipeline import URL, api, token
 
-__all__ = ["versions"]
+GOOD, BAD = "argocd-good", "argocd-bad"
 IN_CLUSTER = "http://gitea-http.gitea.svc.cluster.local:3000"
 MANIFEST = "app/rollout.yaml"
 OPTIONS = ["SkipDryRunOnMissingResource=true", "RespectIgnoreDifferences=true"]
@@ -162,6 +150,13 @@ class Site:
 
         eventually(f"the doctor finds {code}", look, deadline)
         return found[0]
+
+
+@pytest.fixture(scope="module")
+def versions() -> Iterator[None]:
+    """A good and a bad version of the app."""
+    with tagged(GOOD, BAD):
+        yield
 
 
 @pytest.fixture

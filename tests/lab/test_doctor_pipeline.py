@@ -11,6 +11,7 @@ disturbed.
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -139,7 +140,7 @@ class Project:
 @pytest.fixture
 def project() -> Iterator[Project]:
     owner = api("GET", "/user")["login"]
-    made = Project(owner, f"doctor-{int(time.time() * 1000) % 10_000_000}")
+    made = Project(owner, f"doctor-{secrets.token_hex(4)}")
     api("POST", "/user/repos", {"name": made.name, "private": True, "auto_init": True, "default_branch": "main"})
     yield made
     api("DELETE", f"/repos/{made.path}")
@@ -266,6 +267,7 @@ def runner_findings(version: str = "") -> list[Finding]:
     return [finding for finding in report.findings if finding.code in ("runner-offline", "pod-cannot-start")]
 
 
+@pytest.mark.alone
 def test_the_runner_itself_is_away_and_comes_back() -> None:
     """Its Deployment is scaled to nothing, then pinned to a node that nobody is; Gitea notices after a minute."""
     from driver.cluster import kubectl

@@ -10,6 +10,8 @@ import json
 import tarfile
 from typing import Any
 
+import pytest
+
 from .conftest import ROOT, command
 
 REGISTRY = "192.168.2.2:5000"
@@ -48,6 +50,7 @@ def test_every_image_of_the_bundle_is_there_as_it_was_signed() -> None:
     assert {name: digest(name) for name in images} == images
 
 
+@pytest.mark.alone
 def test_any_other_image_was_built_on_node_1() -> None:
     names = {
         f"{repository}:{tag}"

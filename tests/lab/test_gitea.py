@@ -112,6 +112,7 @@ def test_pods_reach_it_by_its_service(namespace: str) -> None:
     eventually("a pod has asked Gitea", done, 60)
 
 
+@pytest.mark.alone
 def test_it_outlives_its_pod() -> None:
     from driver.cluster import gitea_silent, kubectl
 

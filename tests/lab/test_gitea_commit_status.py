@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,7 +38,7 @@ def run(full_name: str, dry_run: bool = False, token: str = TOKEN, **params: Any
 @pytest.fixture
 def writer() -> Iterator[tuple[str, str]]:
     """An account that is no administrator, and a token of it for repositories alone."""
-    name, password = f"writer-{int(time.time() * 1000) % 10_000_000}", secrets.token_urlsafe(24) + "aA1!"
+    name, password = f"writer-{secrets.token_hex(4)}", secrets.token_urlsafe(24) + "aA1!"
     account = {"username": name, "email": f"{name}@noreply.invalid", "password": password, "restricted": True}
     api("POST", "/admin/users", {**account, "must_change_password": False})
     try:

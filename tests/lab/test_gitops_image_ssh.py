@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import socket
 import subprocess
 import threading
@@ -23,6 +24,8 @@ from ansible_collections.lumen.airgap.plugins.modules import gitops_image as mod
 from ansible_collections.lumen.airgap.tests.unit.fakes.git import Origin
 
 from .conftest import eventually
+
+pytestmark = pytest.mark.loopback
 
 SSHD = "/usr/sbin/sshd"
 #: Where an sshd that root starts has to be able to lock itself up. The service makes it when it starts.
@@ -193,7 +196,7 @@ def test_somebody_who_listens_and_says_nothing_is_left_in_time(site: Site) -> No
         with pytest.raises(git.RemoteAway, match="was not done after 2 s"):
             site(repo=f"ssh://{site.user}@127.0.0.1:{port}/x.git", timeout=2.0)
         assert time.monotonic() - started < 10
-        assert not any(f"{port}" in line for line in processes())
+        assert not [line for line in processes() if re.search(rf"\b{port}\b", line)]
 
 
 def test_no_key_is_in_the_list_of_processes(site: Site) -> None:

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.loopback
+
 ROOT = Path(__file__).resolve().parents[2]
 PLAY = Path(__file__).parent / "progress" / "play.yml"
 DEADLINE = 15.0

@@ -24,6 +24,8 @@ from ansible_collections.lumen.airgap.plugins.module_utils.adapters.prometheus i
 )
 from ansible_collections.lumen.airgap.tests.unit.fakes import certificates
 
+pytestmark = pytest.mark.loopback
+
 ANSWER = json.dumps({"status": "success", "data": {"resultType": "scalar", "result": [1, "0.98"]}}).encode()
 
 Behaviour = Callable[[http.server.BaseHTTPRequestHandler], None]

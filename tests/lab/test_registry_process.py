@@ -38,6 +38,8 @@ from ansible_collections.lumen.airgap.plugins.module_utils.services.registry_gar
 from ansible_collections.lumen.airgap.plugins.module_utils.times import SystemClock
 from ansible_collections.lumen.airgap.tests.unit.fakes import certificates
 
+pytestmark = pytest.mark.loopback
+
 CACHE = Path(os.environ.get("LUMEN_LAB_CACHE", "~/.cache/lumen-airgap")).expanduser()
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"

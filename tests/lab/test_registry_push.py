@@ -37,6 +37,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from .conftest import ROOT, eventually
 from .registry_process import RegistryProcess
 
+pytestmark = pytest.mark.loopback
+
 MIB = 1 << 20
 SIZE = 48 * MIB
 # What one run of the module does, in a process that can be killed: arguments are the address, a layout, a journal.

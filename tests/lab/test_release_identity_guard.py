@@ -21,6 +21,8 @@ from ansible_collections.lumen.airgap.plugins.module_utils.times import SystemCl
 from .api_server import ApiServer
 from .conftest import eventually
 
+pytestmark = pytest.mark.loopback
+
 WANTED = Wanted("lumen-api", "lumen", argocd_namespace="argocd", applications=("lumen-app",))
 NAMES = {ROLLOUT: ("lumen-api", "lumen"), APPLICATION: ("lumen-app", "argocd")}
 OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "00000000-0000-0000-0000-000000000000"}

@@ -18,7 +18,6 @@ import pytest
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds import ANALYSIS_RUN, ROLLOUT
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import Session
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.watcher import Subscription, Watcher
-from ansible_collections.lumen.airgap.plugins.module_utils.adapters.registry import Registry
 from ansible_collections.lumen.airgap.plugins.module_utils.engines.argo.ownership import TRACKING
 from ansible_collections.lumen.airgap.plugins.module_utils.engines.canary.objects import read_run
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
@@ -34,9 +33,9 @@ from ansible_collections.lumen.airgap.plugins.module_utils.services.rollout impo
 )
 from ansible_collections.lumen.airgap.plugins.module_utils.times import SystemClock, rfc3339
 
+from .probe import REGISTRY, tagged
 from .way import Way
 
-REGISTRY = "192.168.2.2:5000"
 APP = "rollout-app"
 FIRST, SECOND = "rollout-first", "rollout-second"
 ADDRESS = "http://kube-prometheus-stack-prometheus.monitoring.svc.cluster.local:9090"
@@ -146,14 +145,8 @@ def verdict(namespace: str, query: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def versions() -> Iterator[None]:
     """Two tags of the lab's probe, which stand for two versions."""
-    registry = Registry.connect({"host": REGISTRY, "scheme": "http"})
-    manifest = registry.manifest("probe", "lab")
-    assert manifest is not None
-    for tag in (FIRST, SECOND):
-        registry.put_manifest("probe", tag, manifest)
-    yield
-    for tag in (FIRST, SECOND):
-        registry.delete_tag("probe", tag)
+    with tagged(FIRST, SECOND):
+        yield
 
 
 @pytest.fixture

@@ -31,6 +31,8 @@ from ansible_collections.lumen.airgap.plugins.module_utils.times import SystemCl
 from .api_server import ApiServer
 from .conftest import ROOT
 
+pytestmark = pytest.mark.loopback
+
 STEPS = [{"setWeight": 20}, {"pause": {}}, {"setWeight": 100}]
 PAUSED = {"phase": "Paused", "controllerPause": True, "pauseConditions": [{"reason": "CanaryPauseStep"}]}
 FLEET = 50

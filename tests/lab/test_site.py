@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 import yaml
 
@@ -58,12 +59,14 @@ def changed(output: str) -> dict[str, int]:
     return {host: int(count) for host, count in found}
 
 
+@pytest.mark.alone
 def test_the_second_run_changes_nothing() -> None:
     site()  # what other tests have left is put right
     output = site()
     assert set(changed(output).values()) == {0}, re.findall(r"^changed: .*$", output, re.MULTILINE)
 
 
+@pytest.mark.alone
 def test_check_mode_with_diff_of_the_finished_site_shows_nothing() -> None:
     output = site("--check", "--diff")
     assert set(changed(output).values()) == {0}, re.findall(r"^changed: .*$", output, re.MULTILINE)

@@ -36,6 +36,8 @@ from ansible_collections.lumen.airgap.plugins.module_utils.times import SystemCl
 
 from .registry_process import RegistryProcess
 
+pytestmark = pytest.mark.loopback
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "molecule" / "trivy" / "files"))
 

@@ -1,0 +1,95 @@
+# Copyright: the lumen.airgap maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What others do to a release through Git: abort it by hand, begin another one, look for its login."""
+
+from __future__ import annotations
+
+import base64
+import re
+import subprocess
+
+from .release_site import APP, token
+from .release_stage import CHECK, Stage, site, stage
+
+__all__ = ["site", "stage"]
+
+
+# -- aborted by hand ---------------------------------------------------------------------------------------------------
+
+
+def test_what_was_killed_before_its_canary_is_aborted_and_not_released(stage: Stage) -> None:
+    run = stage.release()
+    assert run.until(r"TASK \[Write down what Git says"), run.text[-6000:]
+    run.kill()
+    output = stage.site.must_play("playbooks/abort.yml")
+    evidence = stage.site.ended(stage.cluster, stage.version, stage.before, "failed")
+    assert "aborted by hand" in evidence["reason"], output[-3000:]
+
+
+def test_the_run_that_works_takes_back_what_is_aborted(stage: Stage) -> None:
+    run = stage.release()
+    assert run.until(CHECK), run.text[-6000:]
+    assert "is at work: it takes" in " ".join(stage.site.must_play("playbooks/abort.yml").split())
+    assert stage.ended(run, "rolled_back")["reason"] == "somebody has aborted it"
+
+
+# -- two at once -------------------------------------------------------------------------------------------------------
+
+
+def test_of_two_at_once_one_is_refused_and_told_whose_turn_it_is(stage: Stage) -> None:
+    runs = [stage.release(), stage.release()]
+    codes = sorted(run.end()[0] for run in runs)
+    texts = [run.text for run in runs if run.process.returncode != 0]
+    assert codes[0] == 0, runs[0].text[-3000:] + runs[1].text[-3000:]
+    assert codes[1] != 0
+    assert re.search(rf"belongs to {APP}-{re.escape(stage.version)}-\d+/", texts[0].replace("\n", " ")), texts[0]
+    stage.site.ended(stage.cluster, stage.version, stage.before, "promoted")
+
+
+# -- the login of the repository ---------------------------------------------------------------------------------------
+
+WATCH = """
+import base64, os, sys, time
+token = sys.stdin.read().strip()
+secrets = [token.encode(), base64.b64encode(f"git:{token}".encode())]
+files, seen, end = set(), set(), time.time() + 600
+while time.time() < end and not os.path.exists("/tmp/seen-enough"):
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        for name in ("cmdline", "environ"):
+            try:
+                text = open(f"/proc/{pid}/{name}", "rb").read()
+            except OSError:
+                continue
+            if any(secret in text for secret in secrets):
+                seen.add(name)
+    if os.path.exists(sys.argv[1]):
+        files.add(oct(os.stat(sys.argv[1]).st_mode & 0o777))
+    time.sleep(0.01)
+print(sorted(seen), sorted(files))
+"""
+
+
+def test_the_login_of_the_repository_is_seen_by_nobody_and_not_left_behind(stage: Stage) -> None:
+    from driver.nodes import on
+
+    login = f"/var/cache/lumen-airgap/build/{stage.site.name}-{stage.cluster.host}.gitconfig"
+    argv = ["docker", "exec", "-i", "node-1", "python3", "-c", WATCH, login]
+    on("node-1", "rm", "-f", "/tmp/seen-enough")
+    watcher = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert watcher.stdin is not None
+    watcher.stdin.write(token())
+    watcher.stdin.close()
+    watcher.stdin = None
+    try:
+        run = stage.release()
+        stage.ended(run)
+    finally:
+        on("node-1", "touch", "/tmp/seen-enough")
+        said = watcher.communicate(timeout=30)[0]
+        on("node-1", "rm", "-f", "/tmp/seen-enough")
+    assert said.strip() == "[] ['0o600']"
+    assert token() not in run.text
+    assert base64.b64encode(f"git:{token()}".encode()).decode() not in run.text
+    assert on("node-1", "sh", "-c", f"ls {login} 2>/dev/null || true").strip() == ""
