@@ -31,6 +31,7 @@ LONG = (
     "test_fleet",
     "test_release_others",
     "test_release_killed",
+    "test_release_built",
     "test_site",
 )
 

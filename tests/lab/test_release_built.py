@@ -6,11 +6,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from .release_site import APP, FIRST, ReleaseSite
+from .release_stage import site
 
-import pytest
-
-from .release_site import APP, FIRST, ReleaseSite, standing_site
+__all__ = ["site"]
 
 BROKEN = """package main
 
@@ -18,12 +17,6 @@ import "testing"
 
 func TestThatFails(t *testing.T) { t.Fatal("the answer is wrong") }
 """
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReleaseSite]:
-    with standing_site(tmp_path_factory.mktemp("built"), "built-test", ["one"]) as site:
-        yield site
 
 
 def test_a_version_whose_tests_fail_changes_nothing(site: ReleaseSite) -> None:
