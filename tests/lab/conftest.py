@@ -22,17 +22,21 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "lab"))
 
 
+#: How many times longer anything may take than on a machine that does nothing else: the tests' own deadlines are for
+#: such a machine, and files run side by side. What a module is told to keep to is not stretched.
+LOAD = 2.0
+
 #: Files that take minutes. Where files run side by side they begin first, so that none of them is waited for.
 LONG = (
+    "test_site",
+    "test_fleet",
+    "test_canary_deployment",
+    "test_release_killed",
+    "test_release_others",
     "test_doctor_argocd",
     "test_rollout",
-    "test_canary_deployment",
     "test_doctor",
-    "test_fleet",
-    "test_release_others",
-    "test_release_killed",
     "test_release_built",
-    "test_site",
 )
 
 
@@ -91,8 +95,9 @@ def command(argv: Sequence[str], timeout: float = 60) -> subprocess.CompletedPro
 
 
 def eventually(what: str, probe: Callable[[], bool], deadline: float) -> None:
-    """Wait until ``probe`` is true; AssertionError naming ``what`` after ``deadline`` seconds."""
+    """Wait until ``probe`` is true; AssertionError naming ``what`` after ``deadline`` seconds, and more under load."""
+    deadline *= LOAD
     end = time.monotonic() + deadline
     while not probe():
-        assert time.monotonic() < end, f"{what}: not within {deadline} s"
+        assert time.monotonic() < end, f"{what}: not within {deadline:g} s"
         time.sleep(0.5)

@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs of ansible-playbook: to their end, or watched and killed on the way."""
+"""Runs of ansible-playbook: to their end, or watched and killed on the way.
+
+Deadlines are for a machine that does nothing else, as those of ``eventually`` are.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .conftest import ROOT
+from .conftest import LOAD, ROOT
 
 
 class Run:
@@ -35,6 +38,7 @@ class Run:
 
     def until(self, pattern: str, deadline: float = 90) -> bool:
         """Whether a line with ``pattern`` in it comes; False when the run ends without one."""
+        deadline *= LOAD
         end, seen = time.monotonic() + deadline, 0
         while True:
             with self._said:
@@ -57,6 +61,7 @@ class Run:
 
     def end(self, deadline: float = 300) -> tuple[int, str]:
         """Its exit code and what it has printed, once it has ended by itself."""
+        deadline *= LOAD
         try:
             code = self.process.wait(deadline)
         except subprocess.TimeoutExpired:

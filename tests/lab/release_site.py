@@ -29,7 +29,7 @@ from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds i
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import Session
 from ansible_collections.lumen.airgap.plugins.module_utils.services.canary.seen import is_ready
 
-from .conftest import ROOT, eventually
+from .conftest import LOAD, ROOT, eventually
 from .plays import Plays, Run
 
 REGISTRY = "192.168.2.2:5000"
@@ -466,7 +466,7 @@ def until_healthy(what: str, probe: Callable[[], str | None], deadline: float = 
             said = str(error)
         return not said
 
-    end = time.monotonic() + deadline
+    end = time.monotonic() + deadline * LOAD
     while not healthy():
         assert time.monotonic() < end, f"{what}: {said}"
         time.sleep(1)

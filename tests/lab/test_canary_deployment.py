@@ -53,7 +53,7 @@ CANARY_PLAY = """
         steps: "{{ airgap_canary_steps }}"
         image: "{{ image }}"
         prometheus: "{{ airgap_prometheus }}"
-        step_deadline: 120
+        step_deadline: 600
 """
 
 

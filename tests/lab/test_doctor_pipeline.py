@@ -10,7 +10,6 @@ disturbed.
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from collections.abc import Iterator
@@ -245,52 +244,3 @@ def test_a_gitea_that_is_not_there(project: Project) -> None:
     report = Doctor(lambda: Session.connect(str(KUBECONFIG)), SystemClock(), wanted, gitea=lambda: away).examine()
     assert [finding.subject for finding in report.findings if finding.code == "not-reached"] == ["Gitea"]
     assert "Pods in argo-rollouts" in report.looked_at
-
-
-def runner_findings(version: str = "") -> list[Finding]:
-    """What is found of the site's own runner."""
-    from driver.cluster import KUBECONFIG
-
-    wanted = Wanted(
-        "lumen-api",
-        "lumen",
-        "192.168.2.2:5000",
-        version,
-        rollouts_namespace="",
-        argocd_namespace="",
-        repository="lumen/lumen",
-        runner_scope="lumen/lumen",
-    )
-    gitea = Gitea.connect({"url": URL, "token": token()})
-    report = Doctor(lambda: Session.connect(str(KUBECONFIG)), SystemClock(), wanted, gitea=lambda: gitea).examine()
-    print("\n".join(report.lines))
-    return [finding for finding in report.findings if finding.code in ("runner-offline", "pod-cannot-start")]
-
-
-@pytest.mark.alone
-def test_the_runner_itself_is_away_and_comes_back() -> None:
-    """Its Deployment is scaled to nothing, then pinned to a node that nobody is; Gitea notices after a minute."""
-    from driver.cluster import kubectl
-
-    where = ("-n", "gitea", "deployment", "act-runner")
-    assert runner_findings() == [], "the site's runner is not online: site.yml first"
-    selector = json.loads(kubectl("get", *where, "-o", "json"))["spec"]["template"]["spec"].get("nodeSelector")
-    try:
-        kubectl("scale", *where, "--replicas=0")
-        eventually("Gitea calls it offline", lambda: bool(runner_findings()), 120)
-        found = only(runner_findings())
-        assert "offline: none has asked for work in the last minute" in found.cause
-        assert found.remedy == [
-            "Its Deployment is scaled to 0:\n$ kubectl scale -n gitea deployment act-runner --replicas=1"
-        ]
-
-        nowhere = {"spec": {"replicas": 1, "template": {"spec": {"nodeSelector": {"doctor": "nowhere"}}}}}
-        kubectl("patch", *where, "--type=merge", "-p", json.dumps(nowhere))
-        eventually("no node takes it", lambda: len(runner_findings()) == 2, 60)
-        offline, pod = runner_findings()
-        assert offline.remedy == ["Its pod does not start: see that finding."]
-        assert "didn't match" in pod.cause
-    finally:
-        back = {"spec": {"replicas": 1, "template": {"spec": {"nodeSelector": {"doctor": None, **(selector or {})}}}}}
-        kubectl("patch", *where, "--type=merge", "-p", json.dumps(back))
-    eventually("it is back", lambda: runner_findings() == [], 120)

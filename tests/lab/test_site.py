@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The finished site: a second run changes nothing, an empty cluster is predicted, and a tag becomes a canary."""
+"""The finished site: a second run changes nothing, an empty cluster is predicted, a tag becomes a canary.
+
+And its runner goes away and comes back, here because a tag and a second run need it.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 import requests
 import yaml
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.gitea import Gitea
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import Session
+from ansible_collections.lumen.airgap.plugins.module_utils.engines.doctor.facts import Finding
+from ansible_collections.lumen.airgap.plugins.module_utils.services.doctor import Doctor, Wanted
+from ansible_collections.lumen.airgap.plugins.module_utils.times import SystemClock
 
 from .api_server import ApiServer
 from .conftest import ROOT, eventually
+from .test_doctor_pipeline import URL, only, token
 
 CLUSTER_TAGS = "network_policies,argocd,argo_rollouts,applications,release_identity"
 MANIFEST = "03-airgap-zone/manifests/app/03-lumen-api.yaml"
@@ -59,14 +67,12 @@ def changed(output: str) -> dict[str, int]:
     return {host: int(count) for host, count in found}
 
 
-@pytest.mark.alone
 def test_the_second_run_changes_nothing() -> None:
     site()  # what other tests have left is put right
     output = site()
     assert set(changed(output).values()) == {0}, re.findall(r"^changed: .*$", output, re.MULTILINE)
 
 
-@pytest.mark.alone
 def test_check_mode_with_diff_of_the_finished_site_shows_nothing() -> None:
     output = site("--check", "--diff")
     assert set(changed(output).values()) == {0}, re.findall(r"^changed: .*$", output, re.MULTILINE)
@@ -75,7 +81,6 @@ def test_check_mode_with_diff_of_the_finished_site_shows_nothing() -> None:
 
 def test_an_empty_cluster_is_predicted_and_not_touched(tmp_path: Path) -> None:
     from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds import NAMESPACE
-    from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import Session
 
     server = ApiServer(tmp_path)
     try:
@@ -101,11 +106,10 @@ def test_an_empty_cluster_is_predicted_and_not_touched(tmp_path: Path) -> None:
 
 def gitea(method: str, path: str, **body: Any) -> Any:
     """One request to the API of the lab's Gitea, about the site's repository."""
-    token = (ROOT / ".lab" / "gitea" / "token").read_text().strip()
     answer = requests.request(
         method,
-        f"http://192.168.2.2:30300/api/v1/repos/lumen/lumen/{path}",
-        headers={"Authorization": f"token {token}"},
+        f"{URL}/api/v1/repos/lumen/lumen/{path}",
+        headers={"Authorization": f"token {token()}"},
         json=body or None,
         timeout=20,
     )
@@ -169,6 +173,54 @@ def test_a_tag_becomes_an_image_a_commit_and_a_canary() -> None:
         return (now["image"], now.get("phase")) == (image, "Healthy") and now["stableRS"] == now["currentPodHash"]
 
     wait("the promotion", promoted, lambda: {key: released().get(key) for key in ("image", "phase", "message")}, 240)
+
+
+def runner_findings(version: str = "") -> list[Finding]:
+    """What is found of the site's own runner."""
+    from driver.cluster import KUBECONFIG
+
+    wanted = Wanted(
+        "lumen-api",
+        "lumen",
+        "192.168.2.2:5000",
+        version,
+        rollouts_namespace="",
+        argocd_namespace="",
+        repository="lumen/lumen",
+        runner_scope="lumen/lumen",
+    )
+    asked = Gitea.connect({"url": URL, "token": token()})
+    report = Doctor(lambda: Session.connect(str(KUBECONFIG)), SystemClock(), wanted, gitea=lambda: asked).examine()
+    print("\n".join(report.lines))
+    return [finding for finding in report.findings if finding.code in ("runner-offline", "pod-cannot-start")]
+
+
+def test_the_runner_itself_is_away_and_comes_back() -> None:
+    """Its Deployment is scaled to nothing, then pinned to a node that nobody is; Gitea notices after a minute."""
+    from driver.cluster import kubectl
+
+    where = ("-n", "gitea", "deployment", "act-runner")
+    assert runner_findings() == [], "the site's runner is not online: site.yml first"
+    selector = json.loads(kubectl("get", *where, "-o", "json"))["spec"]["template"]["spec"].get("nodeSelector")
+    try:
+        kubectl("scale", *where, "--replicas=0")
+        eventually("Gitea calls it offline", lambda: bool(runner_findings()), 120)
+        found = only(runner_findings())
+        assert "offline: none has asked for work in the last minute" in found.cause
+        assert found.remedy == [
+            "Its Deployment is scaled to 0:\n$ kubectl scale -n gitea deployment act-runner --replicas=1"
+        ]
+
+        nowhere = {"spec": {"replicas": 1, "template": {"spec": {"nodeSelector": {"doctor": "nowhere"}}}}}
+        kubectl("patch", *where, "--type=merge", "-p", json.dumps(nowhere))
+        eventually("no node takes it", lambda: len(runner_findings()) == 2, 60)
+        offline, pod = runner_findings()
+        assert offline.remedy == ["Its pod does not start: see that finding."]
+        assert "didn't match" in pod.cause
+    finally:
+        back = {"spec": {"replicas": 1, "template": {"spec": {"nodeSelector": {"doctor": None, **(selector or {})}}}}}
+        kubectl("patch", *where, "--type=merge", "-p", json.dumps(back))
+    eventually("it is back", lambda: runner_findings() == [], 120)
 
 
 def wait(what: str, probe: Callable[[], bool], seen: Callable[[], Any], deadline: float) -> None:
