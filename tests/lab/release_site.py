@@ -25,7 +25,14 @@ from urllib.parse import urljoin
 
 import yaml
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.errors import KubeError
-from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds import CONFIG_MAP, LEASE, POD, ROLLOUT
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds import (
+    APPLICATION,
+    CONFIG_MAP,
+    ENDPOINT_SLICE,
+    LEASE,
+    POD,
+    ROLLOUT,
+)
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import Session
 from ansible_collections.lumen.airgap.plugins.module_utils.services.canary.seen import is_ready
 
@@ -299,6 +306,18 @@ class ReleaseSite(Plays):
         found = self.session.list(POD, cluster.namespace, label_selector=f"app={APP}").items
         return [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
 
+    def endpoints(self, cluster: Cluster) -> list[str]:
+        """Addresses that the Service sends traffic to."""
+        selector = f"kubernetes.io/service-name={APP}"
+        found = self.session.list(ENDPOINT_SLICE, cluster.namespace, label_selector=selector).items
+        every = [endpoint for item in found for endpoint in item.get("endpoints") or []]
+        return sorted(address for each in every if each["conditions"].get("ready") for address in each["addresses"])
+
+    def application(self, cluster: Cluster) -> str:
+        """Its sync status and its health."""
+        status = self.session.get(APPLICATION, f"{self.name}-{cluster.host}", "argocd").get("status") or {}
+        return " ".join((status.get(part) or {}).get("status", "") for part in ("sync", "health"))
+
     def holder(self, cluster: Cluster) -> str | None:
         """Of the Lease; None when there is no Lease, and empty when it is free."""
         lease = self.session.find(LEASE, f"{APP}-release", cluster.namespace)
@@ -323,8 +342,8 @@ class ReleaseSite(Plays):
             "pods": ([image_of(pod) for pod in pods], [image] * REPLICAS),
             "ready": ([is_ready(pod) for pod in pods], [True] * REPLICAS),
             "hashes": ({pod["metadata"]["labels"]["rollouts-pod-template-hash"] for pod in pods}, {stable}),
-            "endpoints": (endpoints(cluster), sorted(pod["status"].get("podIP", "") for pod in pods)),
-            "Application": (application(f"{self.name}-{cluster.host}"), "Synced Healthy"),
+            "endpoints": (self.endpoints(cluster), sorted(pod["status"].get("podIP", "") for pod in pods)),
+            "Application": (self.application(cluster), "Synced Healthy"),
         }
         return "; ".join(f"{name}: {is_!r}, not {meant!r}" for name, (is_, meant) in parts.items() if is_ != meant)
 
@@ -425,23 +444,6 @@ def encoded(text: str) -> str:
 def image_of(holder: dict[str, Any]) -> str:
     """Of a pod or its template."""
     return str(holder["spec"]["containers"][0]["image"])
-
-
-def endpoints(cluster: Cluster) -> list[str]:
-    """Addresses that the Service sends traffic to."""
-    found = json.loads(
-        kubectl(
-            "-n", cluster.namespace, "get", "endpointslices", "-l", f"kubernetes.io/service-name={APP}", "-o", "json"
-        )
-    )
-    every = [endpoint for item in found["items"] for endpoint in item.get("endpoints") or []]
-    return sorted(address for each in every if each["conditions"].get("ready") for address in each["addresses"])
-
-
-def application(name: str) -> str:
-    """Its sync status and its health."""
-    path = "{.status.sync.status} {.status.health.status}"
-    return kubectl("-n", "argocd", "get", "application", name, "-o", f"jsonpath={path}")
 
 
 def kubectl(*words: str, stdin: str | None = None) -> str:

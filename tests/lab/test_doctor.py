@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters import prometheus
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds import ROLLOUT
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import Session
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.node import Node
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.registry import Registry
@@ -56,6 +57,7 @@ class App:
     namespace: str
     kubeconfig: str
     wanted: Wanted
+    session: Session  # the administrator's
 
     def kubectl(self, *words: str, stdin: str | None = None) -> str:
         from driver.cluster import kubectl
@@ -76,7 +78,7 @@ class App:
         self.kubectl("patch", "rollout", APP, "--subresource=status", "--type=merge", "-p", patch)
 
     def status(self) -> dict[str, Any]:
-        found = json.loads(self.kubectl("get", "rollout", APP, "-o", "json"))
+        found = self.session.get(ROLLOUT, APP, self.namespace)
         status: dict[str, Any] = found.get("status") or {}
         observed = str(status.get("observedGeneration")) == str(found["metadata"]["generation"])
         return status if observed else {}
@@ -153,11 +155,12 @@ def app(namespace: str, versions: None, tmp_path: Path) -> Iterator[App]:
 
     where = tuple(PROMETHEUS[key] for key in ("namespace", "service", "port"))
     identity = WantedIdentity(APP, namespace, prometheus=where, observed=("argo-rollouts",))  # type: ignore[arg-type]
-    identities = Identities(Session.connect(str(KUBECONFIG)), Node(), SystemClock())
+    session = Session.connect(str(KUBECONFIG))
+    identities = Identities(session, Node(), SystemClock())
     path = str(tmp_path / "kubeconfig")
     identities.present(identity, path, 90 * DAY, 30 * DAY)
     wanted = Wanted(APP, namespace, REGISTRY, argocd_namespace="", gitea_namespace="", image_repository="probe")
-    made = App(namespace, path, wanted)
+    made = App(namespace, path, wanted, session)
     made.deploy(GOOD, WEIGHT)
     made.settle("Healthy")
     assert made.codes() == []

@@ -20,6 +20,7 @@ import pytest
 import yaml
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters import prometheus
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.gitea import Gitea
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds import ROLLOUT
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import Session
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.node import Node
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.registry import Registry
@@ -52,6 +53,7 @@ class Site:
     namespace: str
     owner: str
     kubeconfig: str
+    session: Session  # the administrator's
 
     @property
     def name(self) -> str:
@@ -98,10 +100,8 @@ class Site:
         kubectl(*words, "argocd.argoproj.io/refresh=normal")
 
     def settle(self, phase: str, image: str) -> None:
-        from driver.cluster import kubectl
-
         def settled() -> bool:
-            listed = json.loads(kubectl("get", "rollouts", "-n", self.namespace, "-o", "json"))["items"]
+            listed = self.session.list(ROLLOUT, self.namespace).items
             return any(
                 (each.get("status") or {}).get("phase") == phase
                 and str(each["status"].get("observedGeneration")) == str(each["metadata"]["generation"])
@@ -173,12 +173,13 @@ def site(namespace: str, versions: None, tmp_path: Path) -> Iterator[Site]:
         applications=(name,),
         observed=("argo-rollouts", "argocd"),
     )
-    identities = Identities(Session.connect(str(KUBECONFIG)), Node(), SystemClock())
+    session = Session.connect(str(KUBECONFIG))
+    identities = Identities(session, Node(), SystemClock())
     path = str(tmp_path / "kubeconfig")
     identities.present(identity, path, 90 * DAY, 30 * DAY)
     owner = api("GET", "/user")["login"]
     api("POST", "/user/repos", {"name": name, "private": False, "auto_init": True, "default_branch": "main"})
-    yield Site(namespace, owner, path)
+    yield Site(namespace, owner, path, session)
     kubectl("delete", "applications", "-n", "argocd", name, f"{name}-2", "--ignore-not-found", timeout=90)
     identities.absent(identity, path)
     api("DELETE", f"/repos/{owner}/{name}")

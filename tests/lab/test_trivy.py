@@ -53,9 +53,11 @@ def program(name: str) -> str:
     return str(path)
 
 
-def make(path: Path, days: float = 0, *arguments: str, content: dict[str, Any] | None = None) -> Path:
-    """A cache as Trivy has it, made so many days ago."""
-    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - days * 86400))
+def make(
+    path: Path, days: float = 0, *arguments: str, content: dict[str, Any] | None = None, now: float | None = None
+) -> Path:
+    """A cache as Trivy has it, made so many days ago, or before ``now``."""
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime((now or time.time()) - days * 86400))
     more = list(arguments)
     if content is not None:
         path.mkdir(parents=True, exist_ok=True)
@@ -276,8 +278,9 @@ OTHER = {
 
 def test_replaced_again_and_again_while_scans_run(images: Path, tmp_path: Path) -> None:
     """Trivy by itself, as the pipeline runs it, on a cache in which the database changes all the time."""
-    inside = tmp_path / "inside"
-    made = [make(tmp_path / name, 5, content={"Advisories": [{**OTHER, "ID": name}], "Jars": []}) for name in "abcd"]
+    inside, now = tmp_path / "inside", time.time()  # one moment for all, for none that is older is taken
+    contents = {name: {"Advisories": [{**OTHER, "ID": name}], "Jars": []} for name in "abcd"}
+    made = [make(tmp_path / name, 5, content=content, now=now) for name, content in contents.items()]
     deliver(inside, made[0])
     found: list[tuple[int, int | None]] = []
     end = time.monotonic() + 120
