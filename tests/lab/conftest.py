@@ -26,17 +26,18 @@ sys.path.insert(0, str(ROOT / "lab"))
 #: such a machine, and files run side by side. What a module is told to keep to is not stretched.
 LOAD = 2.0
 
-#: Files that take minutes. Where files run side by side they begin first, so that none of them is waited for.
+#: Files that take minutes, the longest first. Where files run side by side they begin in this order and before all
+#: others, so that none of them is waited for.
 LONG = (
     "test_site",
     "test_fleet",
     "test_canary_deployment",
-    "test_release_killed",
     "test_release_others",
-    "test_doctor_argocd",
+    "test_release_killed",
+    "test_release_built",
     "test_rollout",
     "test_doctor",
-    "test_release_built",
+    "test_doctor_argocd",
 )
 
 
