@@ -17,6 +17,9 @@ import yaml
 from .plays import Plays
 from .test_site import MANIFEST, gitea, kubectl_json, next_version, run_of
 
+#: It releases what the site itself is made of, by the site's only runner.
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def plays() -> Iterator[Plays]:
