@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from jinja2.nativetypes import NativeEnvironment
 
 ROOT = Path(__file__).parents[2]
 PLAYBOOKS = sorted((ROOT / "playbooks").rglob("*.yml"))
@@ -64,6 +65,27 @@ def test_the_journal_names_the_phase_before_it_begins() -> None:
     assert place("release.yml", "Look before anything is changed") < place(
         "release.yml", "Have its image in the registry"
     )
+
+
+@pytest.mark.parametrize("by", ["pipeline", "direct"])
+@pytest.mark.parametrize("subject", ["gitea/act-runner", "Deployment gitea/act-runner"])
+def test_a_runner_that_is_down_stops_only_what_needs_it(by: str, subject: str) -> None:
+    environment = NativeEnvironment()
+    environment.tests["match"] = lambda text, pattern: re.match(pattern, text) is not None
+    play = yaml.safe_load((ROOT / "playbooks" / "release.yml").read_text(encoding="utf-8"))[0]["vars"]
+    findings = [
+        {"severity": "error", "code": "workload-down", "subject": name} for name in (subject, "Deployment gitea/gitea")
+    ]
+    given = {
+        "airgap_release_by": by,
+        "airgap_gitea": {"namespace": "gitea"},
+        "airgap_preflight_findings": ["workload-down"],
+        "release_examined": {"findings": findings},
+        "release_pipeline_findings": play["release_pipeline_findings"],
+    }
+    runner = environment.from_string(play["release_runner"]).render(given)
+    left = environment.from_string(play["release_blocking"]).render(given, release_runner=runner)
+    assert [each["subject"] for each in left] == [each["subject"] for each in findings][by == "direct" :]
 
 
 def test_what_a_scan_has_found_is_in_the_journal_whatever_it_was() -> None:
