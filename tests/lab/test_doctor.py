@@ -221,7 +221,7 @@ def test_a_bad_version_from_its_abort_to_stable(app: App) -> None:
     assert "success-rate measured [0.4] (Failed)" in analysis.evidence
     assert "success-rate is [0.4] now" in analysis.evidence
     assert f"the spec has {REGISTRY}/probe:{BAD}, stable pods run {REGISTRY}/probe:{GOOD}" in left.evidence
-    assert f"{APP}={REGISTRY}/probe:{GOOD}" in left.remedy[0]
+    assert f'"value": "{REGISTRY}/probe:{GOOD}"' in left.remedy[0]
 
     # A pause where the analysis was, so that it stays long enough to be looked at.
     app.deploy(BAD, WEIGHT, {"pause": {}})

@@ -12,7 +12,7 @@ from itertools import groupby
 
 from ..canary.objects import Measurement, RunView, read_rollout
 from .facts import ERROR, WARNING, Facts, Finding, Object, how
-from .rollout import runs_of, title
+from .rollout import PROMOTE, runs_of, title
 
 _NO_NUMBER = re.compile(r"\s*\[?\s*(NaN)?\s*\]?\s*")
 """``[NaN]``, ``[]``: nothing was there to measure."""
@@ -68,7 +68,7 @@ def _finding(facts: Facts, run: RunView) -> Finding:
             "Neither condition of the metric was true often enough, so that Argo Rollouts pauses and asks somebody.",
             evidence,
             [
-                how("Promote it:", f"kubectl argo rollouts promote {facts.app} -n {facts.namespace}"),
+                how("Promote it:", PROMOTE),
                 "Or take it back: revert its commit in Git.",
             ],
         )

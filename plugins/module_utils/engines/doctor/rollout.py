@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
@@ -16,6 +17,8 @@ from .facts import ERROR, INFO, WARNING, Facts, Finding, Object, how, refresh
 _UNSEEN_SECONDS = 30.0
 """How long the controller may take to look at a change: a new leader needs some 20 s after the old one died."""
 _FAILED = ("Failed", "Error")
+#: kubectl alone has no verbs for Rollouts.
+PROMOTE = "ansible-playbook playbooks/promote.yml"
 
 
 def check_rollout(facts: Facts) -> Iterator[Finding]:
@@ -108,7 +111,6 @@ def _unseen(facts: Facts, view: RolloutView) -> Iterator[Finding]:
 
 def _paused(facts: Facts, view: RolloutView) -> Iterator[Finding]:
     rollout = facts.rollout or {}
-    verb = f"kubectl argo rollouts promote {facts.app} -n {facts.namespace}"
     abort = f"To take it back instead, revert its commit in Git; then it goes back to {facts.stable_image or 'stable'}."
     if (rollout.get("spec") or {}).get("paused"):
         yield Finding(
@@ -118,7 +120,8 @@ def _paused(facts: Facts, view: RolloutView) -> Iterator[Finding]:
             title(facts),
             "spec.paused is true: no step is taken, whatever the analysis says.",
             _by_whom(rollout),
-            [how("Let it go on:", verb), abort],
+            # A promotion would skip the step that it stands at.
+            [how("Let it go on:", _patch(facts, "merge", {"spec": {"paused": False}})), abort],
         )
     if "InconclusiveAnalysisRun" in view.pauses:
         return  # told with its numbers
@@ -142,7 +145,7 @@ def _paused(facts: Facts, view: RolloutView) -> Iterator[Finding]:
             *_since(view, rollout),
             *([f"Argo CD shows the Application {shown}as Suspended, its word for a pause"] if suspended else []),
         ],
-        [how("Promote it:", verb), abort],
+        [how("Promote it:", PROMOTE), abort],
     )
 
 
@@ -193,8 +196,7 @@ def _aborted(facts: Facts, view: RolloutView) -> Finding:
         remedy = [
             how(
                 "Bring the stable image back (no Application owns this Rollout, so nothing reverts that):",
-                f"kubectl argo rollouts set image {facts.app} -n {facts.namespace} "
-                f"{_container(facts)}={stable or '<stable image>'}",
+                _patch(facts, "json", [_replaced_image(facts, stable or "<stable image>")]),
             )
         ]
     else:
@@ -228,10 +230,16 @@ def _aborted(facts: Facts, view: RolloutView) -> Finding:
     )
 
 
-def _container(facts: Facts) -> str:
+def _patch(facts: Facts, kind: str, patch: object) -> str:
+    """With kubectl alone: its plugin for Rollouts need not be there."""
+    return f"kubectl patch rollout {facts.app} -n {facts.namespace} --type={kind} -p '{json.dumps(patch)}'"
+
+
+def _replaced_image(facts: Facts, image: str) -> dict[str, str]:
     containers = (facts.rollout or {})["spec"]["template"]["spec"]["containers"]
-    named = [each["name"] for each in containers if each.get("name") == facts.app]
-    return str(named[0] if named else containers[0]["name"])
+    named = [index for index, each in enumerate(containers) if each.get("name") == facts.app]
+    path = f"/spec/template/spec/containers/{named[0] if named else 0}/image"
+    return {"op": "replace", "path": path, "value": image}
 
 
 def _restarted(facts: Facts, view: RolloutView) -> Iterator[Finding]:
@@ -270,8 +278,8 @@ def _restarted(facts: Facts, view: RolloutView) -> Iterator[Finding]:
         cause,
         evidence,
         [
-            how("Stop it:", f"kubectl argo rollouts abort {facts.app} -n {facts.namespace}"),
-            "Then take it back where it is asked for: revert its commit in Git, and change nothing by hand in between.",
+            how("Stop it, and take it back in Git:", "ansible-playbook playbooks/abort.yml"),
+            "Change nothing by hand until that is done. Where no Git asks for it, set the stable image again then.",
         ],
     )
 

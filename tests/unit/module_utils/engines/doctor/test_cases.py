@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.lumen.airgap.plugins.module_utils.engines.doctor import rollout as rollout_engine
 from ansible_collections.lumen.airgap.plugins.module_utils.engines.doctor.facts import Facts, ImageAnswer, Unreached
 from ansible_collections.lumen.airgap.tests.unit.module_utils.engines.doctor.conftest import (
     IMAGE,
@@ -476,7 +478,8 @@ def test_aborted_and_not_reverted() -> None:
 def test_aborted_where_git_is_not_in_charge() -> None:
     found = one(aborted(applications=[], pipeline=None), "aborted-not-reverted")
     assert "still in the spec" in found.cause
-    assert f"$ kubectl argo rollouts set image lumen-api -n lumen lumen-api={IMAGE}:v1.0.0" in found.remedy[0]
+    assert "$ kubectl patch rollout lumen-api -n lumen --type=json -p '[" in found.remedy[0]
+    assert f'"path": "/spec/template/spec/containers/0/image", "value": "{IMAGE}:v1.0.0"' in found.remedy[0]
 
 
 def test_aborted_and_reverted_but_not_synced() -> None:
@@ -537,7 +540,7 @@ def test_a_spec_that_was_touched_while_it_was_aborted() -> None:
     found = one(restarted("4"), "restarted-after-abort")
     assert found.severity == "error"
     assert "Its spec was touched" in found.cause
-    assert "$ kubectl argo rollouts abort lumen-api -n lumen" in found.remedy[0]
+    assert "$ ansible-playbook playbooks/abort.yml" in found.remedy[0]
 
 
 def test_steps_that_were_touched_leave_the_revision() -> None:
@@ -610,6 +613,7 @@ def test_a_rollout_that_was_paused_by_hand() -> None:
     facts = paused(pauseConditions=[])
     facts.rollout["spec"]["paused"] = True  # type: ignore[index]
     assert one(facts, "rollout-stopped").severity == "error"
+    assert """'{"spec": {"paused": false}}'""" in one(facts, "rollout-stopped").remedy[0]
 
 
 def unseen(written: float | None) -> Facts:
@@ -754,3 +758,8 @@ def test_what_could_not_be_looked_at_is_a_finding() -> None:
     facts = healthy(pipeline=None, unreached=unreached)
     assert codes(facts) == ["not-reached", "not-allowed"]
     assert "release_identity" in one(facts, "not-allowed").remedy[0]
+
+
+def test_no_remedy_asks_for_the_plugin_of_kubectl() -> None:
+    engines = Path(rollout_engine.__file__).parent
+    assert [path.name for path in engines.glob("*.py") if "kubectl argo" in path.read_text(encoding="utf-8")] == []
