@@ -179,8 +179,8 @@ class Pipeline:
         if silent(message) and not (tag and self._runs(commit)):
             raise AirgapError(
                 f"The commit {commit[:_SHOWN]} of {self._title} says in its message that no pipeline shall run "
-                f"({message.splitlines()[0]}), so the tag {wanted.tag} on it starts none, silently. Tag a commit "
-                "without these words, or start the pipeline by hand with this version as its input."
+                f"({message.splitlines()[0]}), so the tag {wanted.tag} on it starts none, silently. "
+                f"{self._instead(tag)}"
             )
         # A branch may have moved on since the tag was made of it.
         if tag and _COMMIT.fullmatch(wanted.target) and not commit.startswith(wanted.target.lower()):
@@ -189,6 +189,15 @@ class Pipeline:
                 f"{wanted.target}. A version is built once: release another one."
             )
         return tag, commit
+
+    @staticmethod
+    def _instead(tag: Mapping[str, Any] | None) -> str:
+        if tag:  # the input of the workflow is a tag that exists
+            return "Start the pipeline by hand with this version as its input, or release another one."
+        return (
+            "Push a commit without these words, which may be empty (git commit --allow-empty), or name an earlier "
+            "commit without them: -e target=<commit>."
+        )
 
     # -- the run ---------------------------------------------------------------------------------------------------
 

@@ -180,9 +180,14 @@ def test_what_failed_is_run_again_only_when_that_is_wanted(site: Site) -> None:
 def test_a_tag_that_would_start_nothing_is_not_made(site: Site) -> None:
     site.repository["commits"][HEAD] = "chore: bump [skip ci]"
     for call in (site.pipeline().run, site.pipeline().preview):
-        with pytest.raises(AirgapError, match=r"chore: bump \[skip ci\]\), so the tag v1 on it starts none"):
+        with pytest.raises(AirgapError, match=r"chore: bump \[skip ci\]\), so the tag v1 on it starts none") as caught:
             call()
+        assert "-e target=<commit>" in caught.value.message
+        assert "by hand" not in caught.value.message  # its input would be this tag
     assert site.gitea.written == []
+    site.repository["tags"]["v1"] = {"sha": HEAD, "message": "chore: bump [skip ci]"}
+    with pytest.raises(AirgapError, match="Start the pipeline by hand with this version as its input"):
+        site.pipeline().run()
 
 
 def test_a_tag_of_another_commit_is_refused(site: Site) -> None:
