@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from jinja2 import Environment
 from jinja2.nativetypes import NativeEnvironment
 
 ROOT = Path(__file__).parents[2]
@@ -107,6 +108,24 @@ def test_the_evidence_of_what_was_given_up_comes_before_anything_else_is_done() 
         place("abandoned.yml", "Write down that it has its evidence"),
     )
     assert written < reported
+
+
+@pytest.mark.parametrize(
+    ("action", "why"),
+    [
+        ("ansible.builtin.fail", "aborted by hand"),
+        ("ansible.builtin.assert", "aborted by hand"),
+        ("ansible.builtin.command", "Run its tests: aborted by hand; FAIL"),
+        ("lumen.airgap.pipeline", "Run its tests: aborted by hand; FAIL"),
+    ],
+)
+def test_a_reason_names_the_task_where_its_message_does_not_speak_for_itself(action: str, why: str) -> None:
+    given = load(ROOT / "playbooks" / "release.yml")[0]["vars"]
+    failed = {"name": "Run its tests", "action": action}
+    lines = [] if why == "aborted by hand" else ["FAIL"]
+    known = {"ansible_failed_task": failed, "release_what": "aborted by hand", "release_last_lines": lines}
+    doing = Environment().from_string(given["release_doing"]).render(known)
+    assert Environment().from_string(given["release_why"]).render(known, release_doing=doing) == why
 
 
 def read_by_plays() -> set[str]:
