@@ -26,9 +26,11 @@ _WIDE, _NARROW = 900, 340
 _OUTCOMES = {"promoted": "Promoted", "rolled_back": "Rolled back", "failed": "Failed", "abandoned": "Given up"}
 _STYLE = """
 :root { color-scheme: light dark; --page: #fcfcfb; --ink: #0b0b0b; --soft: #52514e; --line: #dcdbd6; --band: #f1f0ec;
-  --canary: #eb6834; --stable: #2a78d6; --good: #0a7d0a; --bad: #c22f2f; --warn: #9a6200; }
+  --canary: #eb6834; --stable: #2a78d6; --good: #0a7d0a; --bad: #c22f2f; --warn: #9a6200;
+  --shade: #00000052; }
 @media (prefers-color-scheme: dark) { :root { --page: #1a1a19; --ink: #f6f5f2; --soft: #c3c2b7; --line: #3f3e3a;
-  --band: #262624; --canary: #f07f4f; --stable: #5b9df0; --good: #4cc24c; --bad: #f07474; --warn: #e0a530; } }
+  --band: #262624; --canary: #f07f4f; --stable: #5b9df0; --good: #4cc24c; --bad: #f07474; --warn: #e0a530;
+  --shade: #ffffff5c; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1.2rem; max-width: 60rem; background: var(--page); color: var(--ink);
   font: 15px/1.45 system-ui, sans-serif; }
@@ -41,7 +43,12 @@ h2 { margin: 1.8rem 0 .5rem; font-size: 1.1rem; }
 .soft, dt, th, figcaption { color: var(--soft); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: 1rem 0; }
 dd { margin: 0; overflow-wrap: anywhere; }
-.scroll { overflow-x: auto; }
+/* A table that goes on has a shade at that side: what is fixed to the table covers it where it ends. */
+.scroll { overflow-x: auto; background:
+  linear-gradient(to right, var(--page) 35%, transparent) local 0 0 / 2.5rem 100% no-repeat,
+  linear-gradient(to left, var(--page) 35%, transparent) local 100% 0 / 2.5rem 100% no-repeat,
+  linear-gradient(to right, var(--shade), transparent) scroll 0 0 / .9rem 100% no-repeat,
+  linear-gradient(to left, var(--shade), transparent) scroll 100% 0 / .9rem 100% no-repeat; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem .25rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 td.number, th.number { text-align: right; padding-right: 1.2rem; }
@@ -67,7 +74,8 @@ td.Inconclusive, td.Error { color: var(--warn); }
 @media (max-width: 40rem) { body { padding: .8rem; } .wide { display: none; } .narrow { display: block; }
   dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .4rem; } }
 @media print { :root { --page: #fff; --ink: #000; --soft: #444; --line: #bbb; --band: #f3f3f3; --canary: #c04a18;
-  --stable: #1f5fb0; --good: #076107; --bad: #a31f1f; --warn: #7a4d00; } body { max-width: none; padding: 0; }
+  --stable: #1f5fb0; --good: #076107; --bad: #a31f1f; --warn: #7a4d00;
+  --shade: transparent; } body { max-width: none; padding: 0; }
   h2 { break-after: avoid; } figure, tr { break-inside: avoid; } }
 """
 

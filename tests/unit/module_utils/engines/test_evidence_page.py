@@ -178,3 +178,14 @@ def test_who_was_in_a_hurry_is_named() -> None:
     assert "<dt>Promoted by hand</dt><dd>step 2 (analysis) skipped, step 4 (pause) ended</dd>" in page
     assert "skipped by hand" in page
     assert "by hand" not in render(document())
+
+
+def test_a_table_that_is_wider_than_a_phone_shows_it_by_day_and_by_night() -> None:
+    page = render(document())
+    (style,) = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    (scroll,) = re.findall(r"\.scroll \{(.*?)\}", style, re.DOTALL)
+    assert scroll.count(" local ") == scroll.count(" scroll ") == 2
+    dark = style[style.index("prefers-color-scheme: dark") : style.index("box-sizing")]
+    assert re.findall(r"--shade: ([^;]+);", style) == ["#00000052", "#ffffff5c", "transparent"]  # day, night, print
+    assert "--shade: #ffffff5c" in dark
+    assert "<script" not in page
