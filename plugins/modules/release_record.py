@@ -235,7 +235,11 @@ abandoned:
   returned: for O(state=acquired)
   type: list
   elements: dict
-  sample: []
+  contains:
+    id:
+      description: Identifies it, for O(abandoned).
+      type: str
+      sample: lumen-api-v1.0.9-7
 holder:
   description: Who holds the Lease, when that is why the task failed.
   returned: when the Lease belongs to another run
