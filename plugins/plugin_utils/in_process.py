@@ -61,7 +61,8 @@ class InProcessAction(ActionBase):
             return False
         if task.async_val or any(task.environment or ()):
             return False
-        python = plain(self._templar.template(task_vars.get("ansible_python_interpreter")))
+        host = task_vars.get("ansible_delegated_vars", {}).get(task.delegate_to, {}) if task.delegate_to else task_vars
+        python = plain(self._templar.template(host.get("ansible_python_interpreter")))
         # A link to another Python tells which libraries it has, so that it is not followed.
         return bool(python) and os.path.abspath(str(python)) == os.path.abspath(sys.executable)
 

@@ -89,6 +89,28 @@ def test_a_runner_that_is_down_stops_only_what_needs_it(by: str, subject: str) -
     assert [each["subject"] for each in left] == [each["subject"] for each in findings][by == "direct" :]
 
 
+@pytest.mark.parametrize(
+    ("phases", "waits"),
+    [(["acquired"], False), (["building"], True), (["building", "pushed"], False), (["building", "found"], False)],
+)
+def test_a_pipeline_that_was_begun_and_not_seen_to_end_is_waited_for(phases: list[str], waits: bool) -> None:
+    (task,) = load(ROOT / "playbooks" / "tasks" / "over.yml")
+    environment = NativeEnvironment()
+    given = {"airgap_release_by": "pipeline", "over_journal": [{"phase": phase} for phase in phases]}
+    assert all(environment.from_string(f"{{{{ {each} }}}}").render(given) for each in task["when"]) is waits
+
+
+def test_no_release_is_closed_before_its_pipeline_was_looked_at() -> None:
+    """Whatever it failed of: also where preflight refuses to take it up."""
+    seen, stopped = (
+        place("end.yml", "See that its pipeline does not go on"),
+        place("end.yml", "Stop with the release open while its pipeline goes on"),
+    )
+    assert seen < stopped < place("end.yml", "Write down that it goes back") < place("end.yml", "Git goes back")
+    given_up = place("abandoned.yml", "See that its pipeline does not go on")
+    assert given_up < place("abandoned.yml", "Write its evidence")
+
+
 def test_what_a_scan_has_found_is_in_the_journal_whatever_it_was() -> None:
     block = load(ROOT / "playbooks" / "tasks" / "scan.yml")[0]
     (noted,) = block["always"]

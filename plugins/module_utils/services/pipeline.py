@@ -131,13 +131,18 @@ class Pipeline:
             raise
 
     def _to_the_end(self, wait: bool) -> dict[str, Any]:
+        self._open = True  # who may not ask does not know
         tag = self._soon(lambda: self._gitea.tag(*self._where, self._wanted.tag))
         commit = str(tag["commit"]["sha"]) if tag else ""
         self._open = tag is not None
         run = (self._appearing(commit) if wait else self._runs(commit)) if tag else None
         jobs: list[dict[str, Any]] = []
         if run is not None:
-            run, jobs = self._follow(run) if wait else (run, self._jobs(run))
+            jobs = self._jobs(run)
+            if wait and not engine.over(run, jobs):
+                self._tell(run)
+                run, jobs = self._follow(run)
+        self._open = False
         return {
             "changed": False,
             "tag": self._wanted.tag,
@@ -193,7 +198,7 @@ class Pipeline:
     @staticmethod
     def _instead(tag: Mapping[str, Any] | None) -> str:
         if tag:  # the input of the workflow is a tag that exists
-            return "Start the pipeline by hand with this version as its input, or release another one."
+            return "Start the pipeline by hand, with this tag as its ref and its input, or release another version."
         return (
             "Push a commit without these words, which may be empty (git commit --allow-empty), or name an earlier "
             "commit without them: -e target=<commit>."
@@ -213,6 +218,7 @@ class Pipeline:
                 f"{self._wanted.start_deadline:g} s. Has the repository Actions, and does a workflow in it run on "
                 "this tag? `ansible-playbook playbooks/doctor.yml` looks for the cause."
             )
+        self._tell(run)
         return run
 
     def _appearing(self, commit: str) -> dict[str, Any] | None:
@@ -221,11 +227,13 @@ class Pipeline:
         while True:
             run = self._insist(lambda: self._runs(commit), end)
             if run:
-                self._out.line(f"run {run.get('run_number') or run['id']} of {self._title}: {run.get('html_url', '')}")
                 return dict(run)
             if self._clock.monotonic() >= end:
                 return None
             self._wait()
+
+    def _tell(self, run: Mapping[str, Any]) -> None:
+        self._out.line(f"run {run.get('run_number') or run['id']} of {self._title}: {run.get('html_url', '')}")
 
     def _ended_well(self, run: dict[str, Any]) -> bool:
         """Whether nothing is left to be followed. A run that failed is started again where that is wanted."""

@@ -36,6 +36,7 @@ ABANDONED = "abandoned"
 
 _PROCESS_ANNOTATION = "lumen.airgap/process"
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_CANARY_STARTED = "canary_started"
 _ENTRIES = 500
 _PREVIOUS = 20
 _UNREPORTED = 5
@@ -237,7 +238,9 @@ class Record:
         if changed:
             self._lock.renew(self._identity, None)
             now = rfc3339(self._clock.time())
-            ending = {"outcome": outcome, "reason": reason, "finished_at": now}
+            ending: dict[str, Any] = {"outcome": outcome, "reason": reason, "finished_at": now}
+            if outcome == FAILED and any(entry["phase"] == _CANARY_STARTED for entry in self.journal):
+                ending["reached"] = True
             entry = {"phase": outcome, "at": now, "run": self.run, **({"reason": reason} if reason else {})}
 
             def end(book: _Book) -> None:
@@ -574,10 +577,12 @@ class _Book:
         return next((release.get("outcome") for release in self._releases() if release["version"] == version), None)
 
     def last_promoted(self) -> dict[str, Any] | None:
-        """The latest release that was promoted; None where one after it was not brought to an end."""
-        ended_on_its_own = (each for each in self._releases() if each.get("outcome") not in (ROLLED_BACK, FAILED))
-        latest = next(ended_on_its_own, None)
-        return latest if latest is not None and latest.get("outcome") == PROMOTED else None
+        """The latest release that was promoted; None where nobody knows what one after it has left in the cluster."""
+        for release in self._releases():
+            outcome = release.get("outcome")
+            if outcome != ROLLED_BACK and (outcome != FAILED or release.get("reached")):
+                return release if outcome == PROMOTED else None
+        return None
 
     def release(self, release_id: str) -> dict[str, Any] | None:
         """One of those that are remembered."""
@@ -618,9 +623,17 @@ class _Book:
                     each["entries"] = each["entries"][: len(each["entries"]) // 2]
                 continue
             fewer = _newest(self.entries, len(self.entries) // 2)
-            if len(text) <= _BYTES or len(fewer) == len(self.entries):
+            if len(text) <= _BYTES:
                 return text
-            self.entries = fewer
+            if len(fewer) < len(self.entries):
+                self.entries = fewer
+                continue
+            # A large measurement must not stop a release: what only the evidence goes by is given up, the oldest first.
+            telling = [entry for entry in self.entries if "seen" in entry]
+            if not telling:
+                return text
+            for entry in telling[: (len(telling) + 1) // 2]:
+                del entry["seen"]
 
 
 def _newest(entries: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:

@@ -58,7 +58,8 @@ def act(monkeypatch: pytest.MonkeyPatch, warnings: list[str]) -> Any:
             },
             "mutually_exclusive": [("name", "path")],
         }
-        action._task = SimpleNamespace(**{"args": args, "check_mode": False, "async_val": 0, "environment": [], **task})
+        plain_task = {"args": args, "check_mode": False, "async_val": 0, "environment": [], "delegate_to": None}
+        action._task = SimpleNamespace(**{**plain_task, **task})
         shell = SimpleNamespace(tmpdir=None)
         action._connection = SimpleNamespace(
             **{"transport": "local", "become": None, "_shell": shell, **(connection or {})}
@@ -99,10 +100,16 @@ def test_it_is_done_here_with_what_a_module_would_be_given(act: Any, warnings: l
         {"environment": [{"KUBECONFIG": "/elsewhere"}]},
         {"task_vars": {"ansible_python_interpreter": "/usr/bin/another-python"}},
         {"task_vars": {}},
+        {"delegate_to": "b", "task_vars": {**HERE, "ansible_delegated_vars": {"b": {}}}},
     ],
 )
 def test_whatever_asks_for_more_is_left_to_the_module(act: Any, other: dict[str, Any]) -> None:
     assert act(never, {"name": "x"}, **other) == BY_THE_MODULE
+
+
+def test_delegated_it_is_the_python_there_that_counts(act: Any) -> None:
+    task_vars = {"ansible_delegated_vars": {"b": HERE}}
+    assert act(lambda _task: {"changed": False}, {}, task_vars, delegate_to="b") == {"changed": False}
 
 
 def test_an_empty_environment_asks_for_nothing(act: Any) -> None:

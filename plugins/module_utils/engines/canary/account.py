@@ -27,7 +27,7 @@ class Account:
 
     def __init__(self, entries: Entries) -> None:
         self._entries = entries
-        seen = [entry["seen"] for entry in entries if entry.get("seen")]
+        seen = _once([entry["seen"] for entry in entries if entry.get("seen")])
         self.pods: list[dict[str, Any]] = [each for part in seen for each in part.get("pods") or ()]
         self.measurements: list[dict[str, Any]] = [each for part in seen for each in part.get("measurements") or ()]
         self.conditions: dict[str, str] = {}
@@ -89,6 +89,11 @@ def by_hand(steps: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def told_by_hand(promoted: Iterable[Mapping[str, Any]]) -> str:
     """In words: ``step 2 (analysis) skipped, step 4 (pause) ended``."""
     return ", ".join(f"step {int(each['index']) + 1} ({each['kind']}) {each['what']}" for each in promoted)
+
+
+def _once(parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without what stands there twice in a row: written, and written again because the answer was lost."""
+    return [part for number, part in enumerate(parts) if number == 0 or part != parts[number - 1]]
 
 
 def beyond(known: Iterable[Mapping[str, Any]], found: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -692,13 +692,13 @@ class Release:
         """Into the journal, and with it what was learned since: a run that takes this release up has not seen it."""
         record = self._record
         if record is not None:
-            seen = self._learned()
-            self._insist(lambda: record.note(phase, text=text, **data, **({"seen": seen} if seen else {})))
+            self._insist(lambda: record.note(phase, text=text, **data, **self._learned()))
             self._journal.read(record)
 
     def _learned(self) -> dict[str, Any]:
         measurements, conditions = self._driver.measurements(), {**self._driver.conditions(), **self._conditions}
-        return self._journal.account.news(self._followed(), self._steps(), self._pods, measurements, conditions)
+        seen = self._journal.account.news(self._followed(), self._steps(), self._pods, measurements, conditions)
+        return {"seen": seen} if seen else {}
 
     def _followed(self) -> str:
         return self._driver.state().canary_hash or self._journal.hash

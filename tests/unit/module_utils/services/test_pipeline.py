@@ -186,7 +186,7 @@ def test_a_tag_that_would_start_nothing_is_not_made(site: Site) -> None:
         assert "by hand" not in caught.value.message  # its input would be this tag
     assert site.gitea.written == []
     site.repository["tags"]["v1"] = {"sha": HEAD, "message": "chore: bump [skip ci]"}
-    with pytest.raises(AirgapError, match="Start the pipeline by hand with this version as its input"):
+    with pytest.raises(AirgapError, match="Start the pipeline by hand, with this tag as its ref and its input"):
         site.pipeline().run()
 
 
@@ -304,3 +304,10 @@ def test_who_only_looks_waits_for_nothing(site: Site) -> None:
     before = site.clock.monotonic()
     assert site.pipeline().settle(wait=False)["run"]["id"] == 1
     assert site.clock.monotonic() == before
+
+
+def test_who_may_not_ask_does_not_know_that_nothing_goes_on(site: Site) -> None:
+    site.gitea.owners.clear()
+    with pytest.raises(AirgapError) as caught:
+        site.pipeline().settle()
+    assert caught.value.details["running"]

@@ -229,6 +229,14 @@ def test_what_was_given_up_tells_nobody_which_version_is_out(app: App) -> None:
     assert app.acquire("v1").release_id == "api-v1-4"
 
 
+def test_a_canary_that_ended_nobody_knows_how_tells_nothing_of_what_is_out(app: App) -> None:
+    app.acquire().finish("promoted")
+    record = app.acquire("v2")
+    record.note("canary_started", text="canary of v2")
+    record.finish("failed", "stable could not be verified")
+    assert app.acquire("v1").release_id == "api-v1-3"
+
+
 # After a killed run
 
 
@@ -484,6 +492,20 @@ def test_the_journal_fits_into_a_config_map(app: App, monkeypatch: pytest.Monkey
     text = app.session.get(CONFIG_MAP, "api-release", "lumen")["data"]["journal"]
     assert len(text) <= 4000
     assert app.book["entries"][-1]["number"] == 29
+
+
+def test_a_measurement_that_is_too_large_costs_the_journal_no_more_than_that(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release_record, "_BYTES", 4000)
+    record = app.acquire()
+    record.note("canary_observed", hash="abc", seen={"measurements": [{"value": "old"}]})
+    record.note("canary_step", seen={"measurements": [{"value": "x" * 5000}]})
+    record.note("canary_step", seen={"measurements": [{"value": "new"}]})
+    assert len(app.session.get(CONFIG_MAP, "api-release", "lumen")["data"]["journal"]) <= 4000
+    told = [entry for entry in app.book["entries"] if entry["phase"].startswith("canary_")]
+    assert [entry.get("hash") for entry in told] == ["abc", None, None]
+    assert told[-1]["seen"] == {"measurements": [{"value": "new"}]}
 
 
 def test_twenty_releases_are_remembered(app: App) -> None:

@@ -34,6 +34,12 @@ def test_only_what_is_new_is_kept() -> None:
     assert beyond([made], [made, made]) == [made]
 
 
+def test_what_was_written_twice_because_its_answer_was_lost_counts_once() -> None:
+    seen = {"hash": "h", "pods": [{"at": "x"}], "measurements": [{"run": "r", "at": "x", "value": "[1]"}]}
+    account = Account([{"phase": "canary_step", "seen": seen}, {"phase": "canary_step", "seen": dict(seen)}])
+    assert (account.pods, account.measurements) == (seen["pods"], seen["measurements"])
+
+
 def test_an_abort_tells_all_steps() -> None:
     aborted = [{"index": 0, "result": "completed"}, {"index": 1, "result": "aborted"}]
     entries = [
