@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import AbstractContextManager
 from typing import Any, Callable, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -29,23 +30,23 @@ def run_module(module: AnsibleModule, call: Callable[[], dict[str, Any]]) -> Non
 class Task(NamedTuple):
     """What a module is asked, whether it runs by itself or in its action.
 
-    ``params`` are validated, ``warn`` tells the user one line, and ``directory`` is empty, and for this task alone.
+    ``params`` are validated, ``warn`` tells the user one line, and ``scratch`` makes an empty directory that is gone
+    afterwards.
     """
 
     params: dict[str, Any]
     check_mode: bool
     warn: Callable[[str], None]
-    directory: str
+    scratch: Callable[[], AbstractContextManager[str]]
 
 
 def run_task(module: AnsibleModule, work: Callable[[Task], dict[str, Any]]) -> None:
     """``run_module`` for a module whose action can do its ``work`` as well. Does not return."""
 
-    def call() -> dict[str, Any]:
-        with tempfile.TemporaryDirectory(prefix="airgap-", dir=module.tmpdir) as directory:
-            return work(Task(module.params, module.check_mode, module.warn, directory))
+    def scratch() -> AbstractContextManager[str]:
+        return tempfile.TemporaryDirectory(prefix="airgap-", dir=module.tmpdir)
 
-    run_module(module, call)
+    run_module(module, lambda: work(Task(module.params, module.check_mode, module.warn, scratch)))
 
 
 def need(name: str, traceback: str | None) -> None:

@@ -311,7 +311,8 @@ def gitops_image(params: dict[str, Any], directory: str, clock: Clock, dry_run: 
 def work(task: Task) -> dict[str, Any]:
     """From the task to its result."""
     check_ranges(task.params, RANGES)
-    return gitops_image(task.params, task.directory, SystemClock(), task.check_mode)
+    with task.scratch() as directory:
+        return gitops_image(task.params, directory, SystemClock(), task.check_mode)
 
 
 def main() -> None:

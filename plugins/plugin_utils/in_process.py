@@ -14,6 +14,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 from ansible.module_utils.common.parameters import remove_values
@@ -22,7 +23,7 @@ from ansible.utils.display import Display
 
 from ..module_utils.entry import Task
 from ..module_utils.errors import AirgapError
-from .streaming import plain
+from .streaming import plain, validated
 
 
 class InProcessAction(ActionBase):
@@ -68,14 +69,15 @@ class InProcessAction(ActionBase):
 
     def _work(self) -> dict[str, Any]:
         spec = {**self.SPEC}
-        validation, arguments = self.validate_argument_spec(spec.pop("argument_spec"), **spec)
-        secrets = frozenset(plain(validation._no_log_values))
-        with tempfile.TemporaryDirectory(prefix="airgap-") as directory:
-            asked = Task(plain(arguments), bool(self._task.check_mode), Display().warning, directory)
-            try:
-                result = self.work(asked)
-            except AirgapError as error:
-                result = {**error.details, "failed": True, "msg": error.message}
+        args, secrets = validated(self, spec.pop("argument_spec"), spec)
+        try:
+            result = self.work(Task(args, bool(self._task.check_mode), Display().warning, _scratch))
+        except AirgapError as error:
+            result = {**error.details, "failed": True, "msg": error.message}
         # Nobody else scrubs them for an action.
         shown: dict[str, Any] = remove_values(result, secrets)
         return shown
+
+
+def _scratch() -> AbstractContextManager[str]:
+    return tempfile.TemporaryDirectory(prefix="airgap-")

@@ -84,6 +84,14 @@ def plain(value: Any) -> Any:
     return value
 
 
+def validated(
+    action: ActionBase, spec: Mapping[str, Any], constraints: Mapping[str, Any]
+) -> tuple[dict[str, Any], frozenset[str]]:
+    """The arguments of a task with their defaults, as plain Python, and those of their values that nobody may see."""
+    validation, arguments = action.validate_argument_spec(spec, **constraints)
+    return plain(arguments), frozenset(plain(validation._no_log_values))
+
+
 class StreamingAction(ActionBase):
     """Base class: a subclass gives ``ARGUMENT_SPEC`` and ``run_streaming``.
 
@@ -109,9 +117,7 @@ class StreamingAction(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Called by Ansible."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        validation, arguments = self.validate_argument_spec(self.ARGUMENT_SPEC, **self.CONSTRAINTS)
-        args = plain(arguments)
-        secrets = frozenset(plain(validation._no_log_values))
+        args, secrets = validated(self, self.ARGUMENT_SPEC, self.CONSTRAINTS)
         self.check_mode = bool(self._task.check_mode)
         self.diff_mode = bool(self._task.diff)
         out = Stream(Display().display, bool(args.get("quiet")), host_prefix(task_vars or {}), secrets)

@@ -6,16 +6,14 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import yaml
 
 from .plays import Plays
-from .test_site import MANIFEST, gitea, kubectl_json, next_version, run_of
+from .test_site import in_git, kubectl_json, next_version, run_of
 
 #: It releases what the site itself is made of, by the site's only runner.
 pytestmark = pytest.mark.alone
@@ -49,13 +47,6 @@ def test_aborted_while_its_pipeline_works_it_is_not_brought_out_afterwards(plays
     assert rollout["spec"]["template"]["spec"]["containers"][0]["image"] == before
     assert rollout["status"]["stableRS"] == rollout["status"]["currentPodHash"]
     assert kubectl_json("get", "lease", "lumen-api-release", "-n", "lumen")["spec"].get("holderIdentity") is None
-
-
-def in_git() -> str:
-    """The image that the manifest on the branch names."""
-    manifest = base64.b64decode(gitea("GET", f"contents/{MANIFEST}?ref=main")["content"]).decode()
-    rollout = next(each for each in yaml.safe_load_all(manifest) if each and each["kind"] == "Rollout")
-    return str(rollout["spec"]["template"]["spec"]["containers"][0]["image"])
 
 
 def journal() -> dict[str, Any]:

@@ -130,6 +130,13 @@ def next_version() -> str:
     return f"v1.{max(minors, default=0) + 1}.0"
 
 
+def in_git() -> str:
+    """The image that the manifest on the branch names."""
+    manifest = base64.b64decode(gitea("GET", f"contents/{MANIFEST}?ref=main")["content"]).decode()
+    rollout = next(each for each in yaml.safe_load_all(manifest) if each and each["kind"] == "Rollout")
+    return str(rollout["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
 def run_of(version: str) -> dict[str, Any]:
     """The run that its tag has started; empty without one."""
     runs = gitea("GET", "actions/runs?limit=50")["workflow_runs"]
@@ -150,9 +157,7 @@ def test_a_tag_becomes_an_image_a_commit_and_a_canary() -> None:
     image = f"192.168.2.2:5000/lumen-api:{version}"
     head = gitea("GET", "commits?limit=1&sha=main")[0]
     assert "[skip ci]" in head["commit"]["message"]
-    manifest = base64.b64decode(gitea("GET", f"contents/{MANIFEST}?ref=main")["content"]).decode()
-    rollout = next(each for each in yaml.safe_load_all(manifest) if each and each["kind"] == "Rollout")
-    assert rollout["spec"]["template"]["spec"]["containers"][0]["image"] == image
+    assert in_git() == image
 
     from driver.cluster import kubectl
 

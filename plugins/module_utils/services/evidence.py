@@ -17,6 +17,7 @@ from typing import Any
 
 from ..adapters.node import Node
 from ..engines.canary.account import Account, by_hand
+from ..engines.canary.journal import STARTED
 from ..engines.evidence_page import render
 from ..errors import AirgapError
 from ..times import parse_rfc3339, rfc3339
@@ -55,7 +56,7 @@ def build(
         "version": release["version"],
         "outcome": verdict,
         "reason": _reason(release, result, verdict),
-        "driver": result.get("driver") or _noted(journal, "canary_started", "driver") or "rollout",
+        "driver": result.get("driver") or _noted(journal, STARTED, "driver") or "rollout",
         "started_at": started,
         "finished_at": release.get("finished_at") or _last(release, result) or rfc3339(now),
         "image": image or result.get("image") or made.get("image"),

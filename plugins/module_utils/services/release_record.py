@@ -23,6 +23,7 @@ from typing import Any, Callable, NamedTuple
 
 from ..adapters.kube.kinds import LEASE
 from ..adapters.kube.session import Conflict, NotFound, Session
+from ..engines.canary.journal import STARTED, of_canary
 from ..engines.workloads.objects import MANAGED
 from ..errors import AirgapError
 from ..times import Clock, parse_rfc3339, rfc3339, rfc3339_micro
@@ -36,7 +37,6 @@ ABANDONED = "abandoned"
 
 _PROCESS_ANNOTATION = "lumen.airgap/process"
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_CANARY_STARTED = "canary_started"
 _ENTRIES = 500
 _PREVIOUS = 20
 _UNREPORTED = 5
@@ -239,7 +239,7 @@ class Record:
             self._lock.renew(self._identity, None)
             now = rfc3339(self._clock.time())
             ending: dict[str, Any] = {"outcome": outcome, "reason": reason, "finished_at": now}
-            if outcome == FAILED and any(entry["phase"] == _CANARY_STARTED for entry in self.journal):
+            if outcome == FAILED and any(entry["phase"] == STARTED for entry in self.journal):
                 ending["reached"] = True
             entry = {"phase": outcome, "at": now, "run": self.run, **({"reason": reason} if reason else {})}
 
@@ -617,14 +617,14 @@ class _Book:
                 },
                 indent=1,
             )
+            if len(text) <= _BYTES:
+                return text
             # What was given up goes first: the next run goes by what this one has written.
-            if len(text) > _BYTES and any(each["entries"] for each in self.abandoned):
+            if any(each["entries"] for each in self.abandoned):
                 for each in self.abandoned:
                     each["entries"] = each["entries"][: len(each["entries"]) // 2]
                 continue
             fewer = _newest(self.entries, len(self.entries) // 2)
-            if len(text) <= _BYTES:
-                return text
             if len(fewer) < len(self.entries):
                 self.entries = fewer
                 continue
@@ -641,7 +641,7 @@ def _newest(entries: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
     surplus = len(entries) - count
     kept = []
     for entry in entries:
-        if surplus > 0 and not str(entry.get("phase", "")).startswith("canary_"):
+        if surplus > 0 and not of_canary(entry):
             surplus -= 1
         else:
             kept.append(entry)

@@ -16,6 +16,7 @@ from ..adapters.kube.watcher import Observation, Subscription
 from ..engines.argo.ownership import application_of
 from ..engines.argo.status import describe, read
 from ..engines.canary.follow import Follower, measurement_text
+from ..engines.canary.journal import of_canary
 from ..engines.canary.objects import read_run
 from ..engines.canary.pair import StateError, canary_name, read_memory
 from ..engines.canary.tree import pod_summary
@@ -293,7 +294,7 @@ class _Follow:
         return ended
 
     def _shown(self, entry: Mapping[str, Any]) -> bool:
-        return self._follower.rollout is not None and str(entry.get("phase", "")).startswith("canary_")
+        return self._follower.rollout is not None and of_canary(entry)
 
     def _say(self, text: str) -> None:
         at = datetime.fromtimestamp(self._clock.time(), timezone.utc).strftime("%H:%M:%S")

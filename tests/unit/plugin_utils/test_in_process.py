@@ -77,18 +77,21 @@ def never(_task: Task) -> dict[str, Any]:
 
 def test_it_is_done_here_with_what_a_module_would_be_given(act: Any, warnings: list[str]) -> None:
     seen: list[Task] = []
+    made: list[Path] = []
 
     def work(task: Task) -> dict[str, Any]:
         seen.append(task)
         task.warn("careful")
-        assert list(Path(task.directory).iterdir()) == []
+        with task.scratch() as directory:
+            made.append(Path(directory))
+            assert list(made[0].iterdir()) == []
         return {"changed": True}
 
     assert act(work, {"name": "x"}, check_mode=True) == {"changed": True}
     assert seen[0].params == {"name": "x", "path": None, "count": 2, "token": None}
     assert seen[0].check_mode
     assert warnings == ["careful"]
-    assert not Path(seen[0].directory).exists()
+    assert not made[0].exists()
 
 
 @pytest.mark.parametrize(

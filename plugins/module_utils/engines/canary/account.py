@@ -14,12 +14,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from .follow import RUNNING
+from .journal import ABORTING, GATE
+
 Entries = Sequence[Mapping[str, Any]]
 
 #: How much of each is kept in one journal: pods that come and go, and a background analysis, have no end.
 LIMIT = 1000
-RUNNING = "running"
-_ABORTING, _GATE = "canary_aborting", "canary_gate"
 
 
 class Account:
@@ -43,7 +44,7 @@ class Account:
 
     def all_steps(self) -> list[dict[str, Any]]:
         """Those of the newest template, for whoever does not see the canary any more. An abort tells them in full."""
-        aborted = [entry["steps"] for entry in self._entries if entry["phase"] == _ABORTING and entry.get("steps")]
+        aborted = [entry["steps"] for entry in self._entries if entry["phase"] == ABORTING and entry.get("steps")]
         if aborted:
             return list(aborted[0])
         newest = list(self._steps)[-1:]
@@ -51,7 +52,7 @@ class Account:
 
     def all_measurements(self) -> list[dict[str, Any]]:
         """With those of our own gates."""
-        gates = [entry for entry in self._entries if entry["phase"] == _GATE]
+        gates = [entry for entry in self._entries if entry["phase"] == GATE]
         found = [*self.measurements, *gate_measurements(gates)]
         return sorted(found, key=lambda each: str(each["at"]))
 

@@ -33,7 +33,7 @@ from .phase import epoch
 from .replicas import Counts, Scale
 from .steps import ANALYSIS, PAUSE, SET_WEIGHT, Step, StepError, read_steps
 
-ABORTED, PROMOTED, SUPERSEDED = "aborted", "promoted", "superseded"
+ABORTED, PROMOTED, SUPERSEDED, RUNNING = "aborted", "promoted", "superseded", "running"
 PAUSE_INCONCLUSIVE = "InconclusiveAnalysisRun"
 
 _ABORT_TEXT = "RolloutAborted: "
@@ -342,7 +342,7 @@ class Follower:
         if run is not None and run.ended and not (run.phase == "Successful" and run.terminated):
             return run.phase
         if not record.ended_by:
-            return "running"
+            return RUNNING
         if record.ended_by in (ABORTED, SUPERSEDED):
             return record.ended_by
         if record.ended_by == "full" or (run is not None and run.terminated):
@@ -359,16 +359,15 @@ class Follower:
             "Inconclusive",
         )
 
-    def times(self, record: StepRecord) -> tuple[float | None, float | None]:
-        """When a step began and ended, in epoch seconds. Of one that was over before anybody looked, what the objects
-        of the cluster tell: it ended when the next one began. None where nothing does."""
-        if record.ended_by != "unseen":
-            return record.started_at, record.finished_at
-        for change in self.changes:
-            for each, following in zip(change.steps, [*change.steps[1:], None]):
-                if each is record:
-                    return self._began(change, record), self._began(change, following) if following else None
-        return None, None
+    def times(self, change: Change) -> list[tuple[float | None, float | None]]:
+        """When each step began and ended, in epoch seconds. Of one that was over before anybody looked, what the
+        objects of the cluster tell: it ended when the next one began. None where nothing does."""
+        return [
+            (self._began(change, record), self._began(change, following) if following else None)
+            if record.ended_by == "unseen"
+            else (record.started_at, record.finished_at)
+            for record, following in zip(change.steps, [*change.steps[1:], None])
+        ]
 
     def _began(self, change: Change, record: StepRecord) -> float | None:
         runs = [run for run in self._runs(change) if run.step is not None]

@@ -72,7 +72,8 @@ class Followed:
     def steps(self) -> list[dict[str, Any]]:
         """See `Driver`."""
         change = self._change
-        times = [(record, self._follower.times(record)) for record in (change.steps if change else ())]
+        if change is None:
+            return []
         return [
             {
                 "index": record.step.index,
@@ -85,7 +86,7 @@ class Followed:
                 "pushed": self._follower.pushed(record),
                 "watched": record.ended_by != "unseen",
             }
-            for record, (began, ended) in times
+            for record, (began, ended) in zip(change.steps, self._follower.times(change))
         ]
 
     def measurements(self) -> list[dict[str, Any]]:

@@ -22,8 +22,19 @@ from ...adapters.kube.errors import Forbidden, KubeError, Unreachable
 from ...adapters.kube.watcher import Observation, Subscription
 from ...engines.analysis.findings import Finding
 from ...engines.analysis.metric import format_value
-from ...engines.canary.account import RUNNING, Account, beyond, by_hand, gate_measurements, told_by_hand
-from ...engines.canary.follow import ABORTED, SUPERSEDED, Entry, State
+from ...engines.canary.account import Account, beyond, by_hand, gate_measurements, told_by_hand
+from ...engines.canary.follow import ABORTED, RUNNING, SUPERSEDED, Entry, State
+from ...engines.canary.journal import (
+    ABORTING,
+    ENDED,
+    GATE,
+    OBSERVED,
+    PROMOTING,
+    RESTORING,
+    STARTED,
+    STEP,
+    of_canary,
+)
 from ...engines.canary.steps import after_verdict
 from ...errors import AirgapError
 from ...times import Clock, rfc3339
@@ -45,12 +56,8 @@ _VERIFY_SECONDS = 60.0
 """How long EndpointSlices and pods may take to follow a Rollout that is where it should be."""
 _CATCH_UP_SECONDS, _QUIET_SECONDS = 3.0, 0.5
 
-# Journal entries of this loop.
 #: Not of the canary, but of what brings it: Git names the image, and from then on it comes by itself.
 BUMPED = "bumped"
-STARTED, OBSERVED, STEP, PROMOTING = "canary_started", "canary_observed", "canary_step", "canary_promoting"
-ABORTING, RESTORING, ENDED = "canary_aborting", "canary_restoring", "canary_ended"
-GATE = "canary_gate"
 _SUCCESSFUL, _INCONCLUSIVE = "Successful", "Inconclusive"
 
 # What reading, judging and changing may raise: an object of an unexpected shape must not end a release half-way.
@@ -867,7 +874,7 @@ class _Journal:
 
     def read(self, record: Record) -> None:
         phases = [str(entry.get("phase", "")) for entry in record.journal]
-        self._entries = [entry for entry in record.journal if str(entry.get("phase", "")).startswith("canary_")]
+        self._entries = [entry for entry in record.journal if of_canary(entry)]
         self.account = Account(self._entries)
         self.bumped = BUMPED in phases
         self._brought = record.resumed and self.bumped

@@ -289,8 +289,8 @@ def test_the_first_step_was_over_before_anybody_looked(history: str, began: floa
     follower.see("Rollout", rollout(1, currentStepIndex=1, phase="Paused", pauseConditions=paused), 100.0)
     follower.see("ReplicaSet", made(history), 101.0)
     assert follower.change is not None
-    first, second = follower.change.steps
-    assert follower.times(first) == (began, 90.0)
-    assert follower.times(second) == (100.0, None)  # as it was seen
+    first, second = follower.times(follower.change)
+    assert first == (began, 90.0)
+    assert second == (100.0, None)  # as it was seen
     follower.change.attempt = 2
-    assert follower.times(first) == (None, None)
+    assert follower.times(follower.change)[0] == (None, None)
