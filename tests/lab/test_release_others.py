@@ -10,6 +10,8 @@ import base64
 import re
 import subprocess
 
+import pytest
+
 from .release_site import APP, token
 from .release_stage import CHECK, Stage, site, stage
 
@@ -33,6 +35,36 @@ def test_the_run_that_works_takes_back_what_is_aborted(stage: Stage) -> None:
     assert run.until(CHECK), run.text[-6000:]
     assert "is at work: it takes" in " ".join(stage.site.must_play("playbooks/abort.yml").split())
     assert stage.ended(run, "rolled_back")["reason"] == "somebody has aborted it"
+
+
+# -- given up by force -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", [r"TASK \[Have Argo CD bring it", CHECK], ids=["bumped", "in its canary"])
+def test_what_is_given_up_is_taken_back_and_not_what_the_next_one_goes_back_to(stage: Stage, phase: str) -> None:
+    given_up = stage.version
+    run = stage.release()
+    assert run.until(phase), run.text[-6000:]
+    run.kill()
+    stage.version = stage.site.version()
+    stage.site.verdict(stage.cluster, good=False)
+    stage.ended(stage.release(force_unlock="true"), "rolled_back")
+    [evidence] = stage.site.evidence(given_up)
+    assert evidence["outcome"] == "abandoned"
+    assert set(evidence["git"]) == {"bump", "revert"}
+    assert stage.site.commits(given_up) == (1, 1)
+
+
+def test_what_git_named_before_is_not_taken_back_with_a_release_of_it_that_fails(stage: Stage) -> None:
+    stage.ended(stage.release())
+    # Preflight looks away, so that it fails behind the point where it has begun to make its image.
+    away = {"airgap_preflight_findings": "[]", "airgap_registry_from_here": "127.0.0.1:1"}
+    code, output = stage.release(retry="true", **away).end()
+    assert code != 0
+    assert stage.site.unsettled(stage.cluster, stage.site.image(stage.version)) == "", output[-6000:]
+    again = stage.site.evidence(stage.version)[-1]
+    assert (again["outcome"], again["git"]) == ("failed", {}), again["reason"]
+    assert "unless the registry has it" in again["timeline"][1]["text"]
 
 
 # -- two at once -------------------------------------------------------------------------------------------------------

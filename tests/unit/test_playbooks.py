@@ -129,7 +129,33 @@ def test_the_evidence_of_what_was_given_up_comes_before_anything_else_is_done() 
         place("abandoned.yml", "Write its evidence"),
         place("abandoned.yml", "Write down that it has its evidence"),
     )
-    assert written < reported
+    assert place("abandoned.yml", "Git names what it named before") < written < reported
+
+
+@pytest.mark.parametrize(
+    ("journal", "rollback", "goes_back"),
+    [
+        ([{"phase": "bumped"}], False, True),
+        ([{"phase": "bumped"}, {"phase": "canary_ended", "outcome": "rolled_back"}], False, True),
+        ([{"phase": "canary_ended", "outcome": "promoted"}], False, False),
+        ([{"phase": "bumped"}], True, False),
+    ],
+)
+def test_what_is_given_up_goes_back_unless_it_was_promoted(
+    journal: list[dict[str, str]], rollback: bool, goes_back: bool
+) -> None:
+    (block,) = (task for task in load(ROOT / "playbooks" / "tasks" / "abandoned.yml") if task["name"] == "Its end")
+    given = {"release_git": True, "release_rollback": rollback, "abandoned": {"journal": journal}}
+    rendered = NativeEnvironment().from_string(block["vars"]["abandoned_goes_back"]).render(given)
+    assert rendered is goes_back
+
+
+def test_what_git_named_is_looked_at_before_the_release_changes_it() -> None:
+    seen, noted = (
+        place("image.yml", "Look what Git says before"),
+        place("image.yml", "Write down that the image is next"),
+    )
+    assert seen < noted < place("image.yml", "By the pipeline")
 
 
 @pytest.mark.parametrize(

@@ -184,14 +184,18 @@ class GitopsImage:
 
         return self._swap(place, how, plan, dry_run, history=True)
 
-    def revert_image(self, place: Place, image: str, how: How, dry_run: bool = False) -> Done:
-        """Take back the commit that brought ``image``. Nothing is committed when the manifest does not name it."""
+    def revert_image(self, place: Place, image: str, how: How, dry_run: bool = False, since: str = "") -> Done:
+        """Take back the commit that brought ``image``. Nothing is committed when the manifest does not name it.
+
+        With ``since``, a commit, nothing is committed either when it named ``image`` then and has not lost it.
+        """
 
         def plan(head: str, file: File) -> _Planned:
             found = gitops.find_image(file.text, image, container=place.container, resource=place.resource)
-            if not found:
+            origin = self._origin(head, place, image, found) if found else ""
+            if not found or (since and self._is_of(since, origin)):
                 return _Planned(gitops.Edit(file.text, []))
-            return self._undoing(self._origin(head, place, image, found), place, file)
+            return self._undoing(origin, place, file)
 
         return self._swap(place, how, plan, dry_run, history=True)
 
@@ -309,6 +313,11 @@ class GitopsImage:
                     return name
                 led_here.update(having)
         raise GitError(f"The history of {place.path} on the branch {place.branch} is not whole")
+
+    def _is_of(self, since: str, origin: str) -> bool:
+        """Whether ``origin`` is in the history of ``since``. Of a commit that is gone nobody can tell: no."""
+        name = self._repository.find(since)
+        return name is not None and self._repository.contains(name, origin)
 
     def _has(self, commit: str, place: Place, image: str, found: gitops.Found) -> bool:
         file = self._repository.read(commit, place.path)

@@ -552,10 +552,27 @@ def test_what_makes_no_sense_is_refused(site: Site, params: dict[str, Any], why:
         ({"state": "reverted"}, "state is reverted but any of the following are missing: commit, image"),
         ({"state": "reverted", "commit": "a" * 40, "image": NEW}, "mutually exclusive: commit|image"),
         ({"state": "reverted", "commit": "a" * 40, "digest": "sha256:x"}, "required by 'digest': image"),
+        ({"state": "reverted", "commit": "a" * 40, "since": "b" * 40}, "required by 'since': image"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(params: dict[str, Any], why: str, run: Run) -> None:
     assert why in run(module, repo="https://gitea.test/x.git", path=PATH, **params)["msg"]
+
+
+def test_what_the_manifest_named_at_a_commit_already_is_left_alone(site: Site) -> None:
+    before = site.origin.head
+    bump = site(image=NEW)["commit"]
+    kept = site.revert_image(NEW, since=bump)
+    assert (kept["changed"], kept["undone"], kept["commit"]) == (False, "", bump)
+    site.revert_image(NEW, since=before)
+    again = site(image=NEW)["commit"]
+    # It had lost it in between.
+    assert site.revert_image(NEW, since=bump)["undone"] == again
+
+
+def test_a_commit_that_is_gone_has_no_say_in_what_is_left_alone(site: Site) -> None:
+    bump = site(image=NEW)["commit"]
+    assert site.revert_image(NEW, since="f" * 40)["undone"] == bump
 
 
 def test_as_ansible_calls_it(site: Site, run: Run) -> None:
