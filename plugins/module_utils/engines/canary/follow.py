@@ -37,6 +37,8 @@ ABORTED, PROMOTED, SUPERSEDED, RUNNING = "aborted", "promoted", "superseded", "r
 PAUSE_INCONCLUSIVE = "InconclusiveAnalysisRun"
 
 _ABORT_TEXT = "RolloutAborted: "
+#: How far, in seconds, the controller's clock and ours may be apart before a pause looks shorter than it was.
+_CLOCKS_APART = 2.0
 
 
 class Entry(NamedTuple):
@@ -350,14 +352,13 @@ class Follower:
         return "passed" if record.ended_by == "unseen" or record.step.kind == ANALYSIS else "completed"
 
     def pushed(self, record: StepRecord) -> bool:
-        """Whether somebody has promoted it: a pause without an end, an analysis that was terminated or had no verdict,
-        or all steps that were left. Of a pause with a duration nobody can tell why it was over."""
+        """Whether somebody has promoted it: a pause without an end or before its end, an analysis that was terminated
+        or had no verdict, or all steps that were left."""
         if record.ended_by in ("", ABORTED, SUPERSEDED):
             return False
-        return (record.step.kind == PAUSE and record.step.indefinite) or self.result(record) in (
-            "skipped",
-            "Inconclusive",
-        )
+        if record.step.kind == PAUSE and (record.step.indefinite or _cut_short(record)):
+            return True
+        return self.result(record) in ("skipped", "Inconclusive")
 
     def times(self, change: Change) -> list[tuple[float | None, float | None]]:
         """When each step began and ended, in epoch seconds. Of one that was over before anybody looked, what the
@@ -577,6 +578,15 @@ def _share(view: RolloutView) -> Counts:
 
 def _open(change: Change) -> StepRecord | None:
     return change.steps[-1] if change.steps and not change.steps[-1].ended_by else None
+
+
+def _cut_short(record: StepRecord) -> bool:
+    """Whether a pause with a duration was over before that: by our clock where we saw it begin, by the controller's
+    where it began earlier."""
+    if record.step.duration is None or record.finished_at is None or record.ended_by != "advance":
+        return False
+    began = [each for each in (record.started_at, _moment(record.since) if record.since else None) if each is not None]
+    return bool(began) and record.finished_at - min(began) < record.step.duration - _CLOCKS_APART
 
 
 def _moment(text: str) -> float:
