@@ -74,14 +74,14 @@ def tell(directory: Path, monkeypatch: pytest.MonkeyPatch, full_name: str, hook:
     owner, name = full_name.split("/")
     variables = {
         "ansible_python_interpreter": sys.executable,
-        "version": "v1.1.0",
+        "told_version": "v1.1.0",
+        "told_journal": [{"phase": "building"}],
         "release_git": True,
         "release_gitea": {"url": URL, "token": TOKEN},
         "airgap_gitea": {"owner": owner, "repository": name},
         "airgap_release_status": True,
         "airgap_release_note": True,
         "airgap_release_by": "pipeline",
-        "release_read": {"release": {"journal": [{"phase": "building"}]}},
         "airgap_release_webhook": {"url": f"http://127.0.0.1:{hook.server_address[1]}/hidden", "secret": SECRET},
         **told,
     }
@@ -125,8 +125,7 @@ def test_gitea_is_told_nothing_of_a_version_that_was_refused_before_its_tag(
     repository: str, hook: Hook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused = {"told_state": "failure", "told_why": "another release is in progress", "told_document": DOCUMENT}
-    journal = {"release_read": {"release": {"journal": [{"phase": "acquired"}]}}}
-    said = tell(tmp_path, monkeypatch, repository, hook, **refused, **journal)
+    said = tell(tmp_path, monkeypatch, repository, hook, **refused, told_journal=[{"phase": "acquired"}])
     assert "Gitea does not show it" not in said
     assert api("GET", f"/repos/{repository}/commits/v1.1.0/statuses") == []
     assert len(hook.got) == 1
