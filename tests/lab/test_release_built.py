@@ -32,12 +32,15 @@ def test_a_version_whose_tests_fail_changes_nothing(site: ReleaseSite) -> None:
     assert site.holder(cluster) == ""
 
 
-def test_a_good_version_is_built_bumped_and_promoted(site: ReleaseSite) -> None:
+def test_a_good_version_is_built_scanned_pushed_bumped_and_promoted(site: ReleaseSite) -> None:
     version, [cluster] = site.unbuilt(), site.clusters
-    code, output = site.release(version).end()
+    code, output = site.release(version, airgap_release_scan="true", airgap_release_scan_gate="true").end()
     assert code == 0, output[-6000:]
     evidence = site.ended(cluster, version, FIRST, "promoted")
-    assert any("tested, built and pushed, commit" in entry["text"] for entry in evidence["timeline"])
+    told = [entry["text"] for entry in evidence["timeline"]]
+    [scanned] = [place for place, text in enumerate(told) if text.startswith("Trivy has found")]
+    assert "tested, built and pushed, commit" in told[scanned + 1]
+    assert "failed" not in evidence["scan"]
     again = " ".join(site.must_play("playbooks/release.yml", version=version).split())
     assert f"{version} of {APP} is already promoted" in again
     assert site.commits(version) == (1, 0)
