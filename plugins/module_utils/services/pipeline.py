@@ -216,7 +216,7 @@ class Pipeline:
             raise AirgapError(
                 f"The tag {self._wanted.tag} of {self._title} has started no run within "
                 f"{self._wanted.start_deadline:g} s. Has the repository Actions, and does a workflow in it run on "
-                "this tag? `ansible-playbook playbooks/doctor.yml` looks for the cause."
+                "this tag? `ansible-playbook -i INVENTORY lumen.airgap.doctor` looks for the cause."
             )
         self._tell(run)
         return run

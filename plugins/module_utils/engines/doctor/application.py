@@ -113,7 +113,7 @@ def _crd_missing(
         remedy.append(
             how(
                 "Install Argo Rollouts first, as the waves say (2 before 3):",
-                "ansible-playbook site.yml --tags argo_rollouts",
+                "ansible-playbook -i INVENTORY lumen.airgap.site --tags argo_rollouts",
             )
             if any(kind == "Rollout" for _group, kind in missing)
             else "Install what brings these kinds first, in an earlier wave."

@@ -56,7 +56,7 @@ def check_release(facts: Facts) -> Iterator[Finding]:
         [
             how(
                 "Run it again, it is taken up where it was:",
-                f"ansible-playbook playbooks/release.yml -e version={record.get('version')}",
+                f"ansible-playbook -i INVENTORY lumen.airgap.release -e version={record.get('version')}",
             )
         ],
     )
@@ -76,7 +76,7 @@ def check_identity(facts: Facts) -> Iterator[Finding]:
             [
                 how(
                     "Renew it, with an administrator's kubeconfig:",
-                    "ansible-playbook site.yml --tags release_identity",
+                    "ansible-playbook -i INVENTORY lumen.airgap.site --tags release_identity",
                 )
             ],
         )

@@ -74,7 +74,7 @@ def _runner(facts: Facts, pipeline: Pipeline) -> Iterator[Finding]:
         cause, remedy = "It is online and disabled: Gitea gives it no job.", ["Enable it: role act_runner does."]
     elif not pipeline.runners:
         cause = "No runner is registered with this repository, its owner or Gitea itself."
-        remedy = [how("Register one:", "ansible-playbook site.yml --tags act_runner")]
+        remedy = [how("Register one:", "ansible-playbook -i INVENTORY lumen.airgap.site --tags act_runner")]
     else:
         cause = "Every runner that Gitea knows is offline: none has asked for work in the last minute."
         remedy = []
@@ -139,10 +139,10 @@ def _runner_advice(facts: Facts) -> list[str]:
             ),
             how(
                 "Register it anew, with the NodePort URL, which its jobs need as well:",
-                "ansible-playbook site.yml --tags act_runner",
+                "ansible-playbook -i INVENTORY lumen.airgap.site --tags act_runner",
             ),
         ]
-    return [how("There is no pod of it:", "ansible-playbook site.yml --tags act_runner")]
+    return [how("There is no pod of it:", "ansible-playbook -i INVENTORY lumen.airgap.site --tags act_runner")]
 
 
 def _tag(facts: Facts, pipeline: Pipeline, offline: bool) -> Iterator[Finding]:

@@ -98,7 +98,7 @@ def _pull_finding(facts: Facts, image: str, found: list[tuple[Object, Problem]])
             [
                 how(
                     "Tell the nodes how to speak to the registry; HTTP instead of HTTPS is the usual reason:",
-                    "ansible-playbook site.yml --tags mirrors",
+                    "ansible-playbook -i INVENTORY lumen.airgap.site --tags mirrors",
                 ),
                 f"See that port {facts.registry.rpartition(':')[2]} of {facts.registry.partition(':')[0]} answers from "
                 "that node.",
@@ -208,7 +208,7 @@ def check_workloads(facts: Facts) -> Iterator[Finding]:
                 f"{namespace}/{name}",
                 f"The namespace {namespace} has no such workload; {_WORK.get(name, 'it is a part of CI/CD')}.",
                 [],
-                [how("Install it:", "ansible-playbook site.yml")],
+                [how("Install it:", "ansible-playbook -i INVENTORY lumen.airgap.site")],
             )
     for each in facts.workloads:
         meta = each["metadata"]

@@ -18,7 +18,7 @@ _UNSEEN_SECONDS = 30.0
 """How long the controller may take to look at a change: a new leader needs some 20 s after the old one died."""
 _FAILED = ("Failed", "Error")
 #: kubectl alone has no verbs for Rollouts.
-PROMOTE = "ansible-playbook playbooks/promote.yml"
+PROMOTE = "ansible-playbook -i INVENTORY lumen.airgap.promote"
 
 
 def check_rollout(facts: Facts) -> Iterator[Finding]:
@@ -33,7 +33,7 @@ def check_rollout(facts: Facts) -> Iterator[Finding]:
             "CustomResourceDefinition rollouts.argoproj.io",
             "Argo Rollouts is not installed, so that nothing can be released by a canary.",
             [],
-            [how("Install it:", "ansible-playbook site.yml --tags argo_rollouts")],
+            [how("Install it:", "ansible-playbook -i INVENTORY lumen.airgap.site --tags argo_rollouts")],
         )
         return
     if facts.rollout is None:
@@ -278,7 +278,7 @@ def _restarted(facts: Facts, view: RolloutView) -> Iterator[Finding]:
         cause,
         evidence,
         [
-            how("Stop it, and take it back in Git:", "ansible-playbook playbooks/abort.yml"),
+            how("Stop it, and take it back in Git:", "ansible-playbook -i INVENTORY lumen.airgap.abort"),
             "Change nothing by hand until that is done. Where no Git asks for it, set the stable image again then.",
         ],
     )

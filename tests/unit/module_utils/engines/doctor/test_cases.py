@@ -540,7 +540,7 @@ def test_a_spec_that_was_touched_while_it_was_aborted() -> None:
     found = one(restarted("4"), "restarted-after-abort")
     assert found.severity == "error"
     assert "Its spec was touched" in found.cause
-    assert "$ ansible-playbook playbooks/abort.yml" in found.remedy[0]
+    assert "$ ansible-playbook -i INVENTORY lumen.airgap.abort" in found.remedy[0]
 
 
 def test_steps_that_were_touched_leave_the_revision() -> None:
@@ -737,7 +737,7 @@ def test_git_is_ahead_of_the_cluster() -> None:
 def test_a_release_that_nobody_works_on() -> None:
     record = {"id": "lumen-api-v1.1.0-3", "run": "r", "version": "v1.1.0", "phase": "canary_step", "outcome": None}
     found = one(healthy(record=record, lease_expires=NOW - 1), "release-open")
-    assert "$ ansible-playbook playbooks/release.yml -e version=v1.1.0" in found.remedy[0]
+    assert "$ ansible-playbook -i INVENTORY lumen.airgap.release -e version=v1.1.0" in found.remedy[0]
     assert codes(healthy(record=record, lease_expires=NOW + 30)) == []
     assert codes(healthy(record={**record, "outcome": "promoted"})) == []
 

@@ -94,4 +94,4 @@ def test_a_pause_is_what_argo_cd_calls_suspended(moment_of: Callable[[str, str],
     found = one(moment_of("argocd-bumps-and-reverts", "13:37:07.543"), "rollout-paused")
     assert found.severity == "info"
     assert "Argo CD shows the Application lumen-app as Suspended, its word for a pause" in found.evidence
-    assert "$ ansible-playbook playbooks/promote.yml" in found.remedy[0]
+    assert "$ ansible-playbook -i INVENTORY lumen.airgap.promote" in found.remedy[0]
