@@ -51,8 +51,7 @@ options:
       - With V(reverted) what O(commit) changed is undone, also when other commits came after it. Refused when the image
         is another by now, or when the commit changed more than images in O(path), made that file or is a merge.
       - With V(reverted) and O(image) instead of O(commit), the commit that is undone is the one that brought this image
-        to where the manifest names it now. Nothing is done when the manifest does not name it, or named it O(since)
-        before.
+        to where the manifest names it now. Nothing is done when the manifest does not name it.
     type: str
     choices: [present, reverted]
     default: present
@@ -68,11 +67,12 @@ options:
   commit:
     description: The commit to undo, in full or its first digits. For O(state=reverted) only.
     type: str
-  since:
+  to:
     description:
-      - A commit, in full or its first digits. Beside O(state=reverted) and O(image), only a commit that came after this
-        one is undone, so that what the manifest named then is left alone.
-      - One that the branch does not have any more has no say.
+      - The image that the manifest shall name once O(image) is taken back, such as the one that is stable in the
+        cluster. For O(state=reverted) with O(image).
+      - Where undoing the commit would lead to another one, or is refused, this image is set instead.
+      - Nothing is done when it is O(image) itself, pinned or not.
     type: str
     version_added: 0.5.0
   container:
@@ -235,7 +235,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "image": {"type": "str"},
     "digest": {"type": "str"},
     "commit": {"type": "str"},
-    "since": {"type": "str"},
+    "to": {"type": "str"},
     "container": {"type": "str"},
     "resource": {"type": "str"},
     "every": {"type": "bool", "default": False},
@@ -261,25 +261,23 @@ ARGUMENT_SPEC: dict[str, Any] = {
 }
 REQUIRED_IF = [("state", "present", ["image"]), ("state", "reverted", ["commit", "image"], True)]
 EXCLUSIVE = [("commit", "image")]
-REQUIRED_BY = {"digest": ["image"], "since": ["image"]}
+REQUIRED_BY = {"digest": ["image"], "to": ["image"]}
 SPEC: dict[str, Any] = {
     "argument_spec": ARGUMENT_SPEC,
     "required_if": REQUIRED_IF,
     "required_by": REQUIRED_BY,
     "mutually_exclusive": EXCLUSIVE,
 }
-COMMIT = Range(
-    "a commit, in full or at least its first 7 digits",
-    lambda value: 7 <= len(value) <= 64 and set(value) <= set("0123456789abcdef"),
-)
 RANGES = {
     "attempts": Range("from 1 to 100", lambda value: 1 <= value <= 100),
     "branch": Range(
         "the name of a branch, as Git allows it",
         lambda value: bool(value) and not value.startswith(("-", "/")) and not set(value) & set(" ~^:?*[\\\t\n"),
     ),
-    "commit": COMMIT,
-    "since": COMMIT,
+    "commit": Range(
+        "a commit, in full or at least its first 7 digits",
+        lambda value: 7 <= len(value) <= 64 and set(value) <= set("0123456789abcdef"),
+    ),
     "path": Range(
         "a path in the repository, without .. in it",
         lambda value: bool(value) and not value.startswith("/") and ".." not in value.split("/"),
@@ -315,7 +313,7 @@ def gitops_image(params: dict[str, Any], directory: str, clock: Clock, dry_run: 
     elif params["commit"]:
         done = service.revert(place, params["commit"], how, dry_run)
     else:
-        done = service.revert_image(place, image, how, dry_run, params["since"] or "")
+        done = service.revert_image(place, image, how, dry_run, params["to"] or "")
     return done.as_dict(params["path"])
 
 

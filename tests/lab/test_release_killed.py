@@ -40,5 +40,5 @@ def test_killed_in_each_phase_and_run_again(stage: Stage, outcome: str, phases: 
             pytest.fail(f"it has ended before {phase}:\n{run.text[-6000:]}")
     evidence = stage.ended(stage.release(), outcome)
     assert reached == phases
-    resumed = [entry for entry in evidence["timeline"] if "taken up" in entry["text"]]
-    print(len(resumed), [entry["text"] for entry in evidence["timeline"]])
+    assert set(evidence["git"]) == ({"bump"} if outcome == "promoted" else {"bump", "revert"})
+    assert any("taken up by the run" in entry["text"] for entry in evidence["timeline"]), evidence["timeline"]

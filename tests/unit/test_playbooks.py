@@ -129,33 +129,51 @@ def test_the_evidence_of_what_was_given_up_comes_before_anything_else_is_done() 
         place("abandoned.yml", "Write its evidence"),
         place("abandoned.yml", "Write down that it has its evidence"),
     )
-    assert place("abandoned.yml", "Git names what it named before") < written < reported
+    assert place("abandoned.yml", "Git names what is stable") < written < reported
+
+
+def rollouts(stable: str, newest: str, aborted: bool) -> dict[str, Any]:
+    """What rollout_info returns of an app, as far as it is read."""
+    sets = [{"hash": image, "images": ["sidecar:1", image]} for image in (newest, stable)]
+    return {"rollouts": [{"hash": newest, "stable_hash": stable, "aborted": aborted, "replica_sets": sets}]}
 
 
 @pytest.mark.parametrize(
-    ("journal", "rollback", "goes_back"),
-    [
-        ([{"phase": "bumped"}], False, True),
-        ([{"phase": "bumped"}, {"phase": "canary_ended", "outcome": "rolled_back"}], False, True),
-        ([{"phase": "canary_ended", "outcome": "promoted"}], False, False),
-        ([{"phase": "bumped"}], True, False),
-    ],
+    ("aborted", "with_aborted", "taken_back"),
+    [(False, True, ["r/app:v3"]), (True, True, ["r/app:v3", "r/app:v2@d"]), (True, False, ["r/app:v3"])],
 )
-def test_what_is_given_up_goes_back_unless_it_was_promoted(
-    journal: list[dict[str, str]], rollback: bool, goes_back: bool
+def test_git_goes_back_to_what_is_stable(aborted: bool, with_aborted: bool, taken_back: list[str]) -> None:
+    play = load(ROOT / "playbooks" / "release.yml")[0]["vars"]
+    task = load(ROOT / "playbooks" / "tasks" / "unbump.yml")[-1]
+    given: dict[str, Any] = {"airgap_app_image": "r/app", "unbump_version": "v3", "unbump_aborted": with_aborted}
+    given["unbump_was"] = ""
+    given["unbump_rollout"] = rollouts("r/app:v1", "r/app:v2@d", aborted)
+
+    def rendered(text: str) -> Any:
+        environment = NativeEnvironment()
+        environment.tests["match"] = lambda value, pattern: re.match(pattern, value) is not None
+        environment.filters["flatten"] = lambda lists: [each for inner in lists for each in inner]
+        return environment.from_string(text).render(given)
+
+    given["unbump_sets"] = rendered(play["unbump_sets"])
+    given["unbump_aborted_hashes"] = rendered(task["vars"]["unbump_aborted_hashes"])
+    given["unbump_canary"] = rendered(task["vars"]["unbump_canary"])
+    assert rendered(play["unbump_stable"]) == "r/app:v1"
+    given["unbump_was"] = "r/app:v0"
+    assert rendered(play["unbump_stable"]) == "r/app:v0"
+    assert rendered(task["loop"]) == taken_back
+
+
+@pytest.mark.parametrize(
+    ("rollback", "aborting", "left_out"), [(False, False, True), (True, False, False), (False, True, False)]
+)
+def test_after_a_failure_elsewhere_nothing_begins_and_what_has_begun_ends(
+    rollback: bool, aborting: bool, left_out: bool
 ) -> None:
-    (block,) = (task for task in load(ROOT / "playbooks" / "tasks" / "abandoned.yml") if task["name"] == "Its end")
-    given = {"release_git": True, "release_rollback": rollback, "abandoned": {"journal": journal}}
-    rendered = NativeEnvironment().from_string(block["vars"]["abandoned_goes_back"]).render(given)
-    assert rendered is goes_back
-
-
-def test_what_git_named_is_looked_at_before_the_release_changes_it() -> None:
-    seen, noted = (
-        place("image.yml", "Look what Git says before"),
-        place("image.yml", "Write down that the image is next"),
-    )
-    assert seen < noted < place("image.yml", "By the pipeline")
+    block = next(task for task in load(ROOT / "playbooks" / "release.yml") if "Release it in" in task["name"])
+    given = {"release_failed_before": ["a"], "release_rollback": rollback, "aborting": aborting}
+    said = block["vars"]["release_left_out"].replace("| bool", "")
+    assert NativeEnvironment().from_string(said).render(given) is left_out
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ class _Planned(NamedTuple):
 
 
 class _Attempts:
-    """The attempts at one change: ``number`` is that of the current one, ``pushed`` and ``undone`` are the last push.
+    """The attempts at one change: ``number`` is that of the current one, ``pushed`` what the last push would have done.
 
     Somebody who was faster uses one up; a server that does not answer uses up the time to wait for it instead.
     """
@@ -138,7 +138,7 @@ class _Attempts:
         self._begun = clock.monotonic()
         self._used = 0
         self.number = 1
-        self.pushed, self.undone = "", ""
+        self.pushed: Done | None = None
 
     def again(self, error: Rejected | RemoteAway) -> None:
         """Pause before the next one. Raises the error, with what was tried, when there is none left."""
@@ -184,18 +184,27 @@ class GitopsImage:
 
         return self._swap(place, how, plan, dry_run, history=True)
 
-    def revert_image(self, place: Place, image: str, how: How, dry_run: bool = False, since: str = "") -> Done:
+    def revert_image(self, place: Place, image: str, how: How, dry_run: bool = False, to: str = "") -> Done:
         """Take back the commit that brought ``image``. Nothing is committed when the manifest does not name it.
 
-        With ``since``, a commit, nothing is committed either when it named ``image`` then and has not lost it.
+        With ``to``, an image, it names that one afterwards, wherever undoing the commit alone would lead; nothing is
+        committed when it is ``image`` itself.
         """
 
         def plan(head: str, file: File) -> _Planned:
             found = gitops.find_image(file.text, image, container=place.container, resource=place.resource)
-            origin = self._origin(head, place, image, found) if found else ""
-            if not found or (since and self._is_of(since, origin)):
+            if not found or _same_tag(image, to):
                 return _Planned(gitops.Edit(file.text, []))
-            return self._undoing(origin, place, file)
+            try:
+                undoing = self._undoing(self._origin(head, place, image, found), place, file)
+            except (AirgapError, gitops.GitopsError):
+                if not to:
+                    raise
+                undoing = None
+            if undoing is not None and (not to or all(_same_tag(each.after, to) for each in undoing.edit.changes)):
+                return undoing
+            instead = _with(file.text, [(each, to) for each in found])
+            return _Planned(instead, f"revert: {self._back(instead, place)}")
 
         return self._swap(place, how, plan, dry_run, history=True)
 
@@ -225,17 +234,17 @@ class GitopsImage:
         planned = self._planned(plan, head, file, place)
         edit = planned.edit
         if not edit.changes:
-            arrived = bool(so_far.pushed) and self._arrived(place.branch, so_far.pushed)
-            now, undone = (so_far.pushed, so_far.undone) if arrived else (head, "")
-            return Done(arrived, now, "", (), file.text, file.text, so_far.number, undone)
+            if so_far.pushed is not None and self._arrived(place.branch, so_far.pushed.commit):
+                return so_far.pushed._replace(attempts=so_far.number)
+            return Done(False, head, "", (), file.text, file.text, so_far.number)
         message = self._message(head, place, how, planned.subject)
         done = Done(True, head, message, edit.changes, file.text, edit.text, so_far.number, planned.undone)
         if dry_run:
             return done
         pushed = self._repository.commit(head, place.path, File(edit.text, file.mode), message, how.author)
-        so_far.pushed, so_far.undone = pushed, planned.undone
+        so_far.pushed = done._replace(commit=pushed)
         self._repository.push(pushed, place.branch)
-        return done._replace(commit=pushed)
+        return so_far.pushed
 
     def _arrived(self, branch: str, pushed: str) -> bool:
         """Whether a push whose answer was lost has arrived all the same."""
@@ -314,11 +323,6 @@ class GitopsImage:
                 led_here.update(having)
         raise GitError(f"The history of {place.path} on the branch {place.branch} is not whole")
 
-    def _is_of(self, since: str, origin: str) -> bool:
-        """Whether ``origin`` is in the history of ``since``. Of a commit that is gone nobody can tell: no."""
-        name = self._repository.find(since)
-        return name is not None and self._repository.contains(name, origin)
-
     def _has(self, commit: str, place: Place, image: str, found: gitops.Found) -> bool:
         file = self._repository.read(commit, place.path)
         try:
@@ -392,6 +396,11 @@ def _with(text: str, images: Sequence[tuple[gitops.Found, str]]) -> gitops.Edit:
         text = edit.text
         changes += edit.changes
     return gitops.Edit(text, changes)
+
+
+def _same_tag(image: str, other: str) -> bool:
+    """Whether both are the same version, pinned or not."""
+    return gitops.Image.split(image)[:2] == gitops.Image.split(other)[:2]
 
 
 def _version(image: str) -> str:

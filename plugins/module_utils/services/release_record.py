@@ -309,7 +309,7 @@ class Record:
         if decision.step == "own":
             return
         if decision.step == "resume":
-            entry["phase"] = "resumed"
+            entry.update(phase="resumed", text=f"taken up by the run {self.run}")
         if decision.holder is not None:
             entry["taken_from"] = decision.holder.identity
 

@@ -552,27 +552,41 @@ def test_what_makes_no_sense_is_refused(site: Site, params: dict[str, Any], why:
         ({"state": "reverted"}, "state is reverted but any of the following are missing: commit, image"),
         ({"state": "reverted", "commit": "a" * 40, "image": NEW}, "mutually exclusive: commit|image"),
         ({"state": "reverted", "commit": "a" * 40, "digest": "sha256:x"}, "required by 'digest': image"),
-        ({"state": "reverted", "commit": "a" * 40, "since": "b" * 40}, "required by 'since': image"),
+        ({"state": "reverted", "commit": "a" * 40, "to": OLD}, "required by 'to': image"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(params: dict[str, Any], why: str, run: Run) -> None:
     assert why in run(module, repo="https://gitea.test/x.git", path=PATH, **params)["msg"]
 
 
-def test_what_the_manifest_named_at_a_commit_already_is_left_alone(site: Site) -> None:
-    before = site.origin.head
+def test_it_is_back_on_what_is_stable_wherever_the_commit_came_from(site: Site) -> None:
+    """Gone back from a bad version, and that has failed as well: the commit before it brought the bad one."""
+    site(image=NEWER)
+    site(image=NEW)
+    done = site.revert_image(NEW, to=OLD)
+    assert (done["changed"], done["undone"], done["changes"][0]["after"]) == (True, "", OLD)
+    assert done["message"] == "revert: lumen-api back to v1.0.0 from v1.1.0"
+    assert site.origin.text(PATH) == MANIFEST
+
+
+def test_the_commit_is_undone_where_that_leads_to_what_is_stable(site: Site) -> None:
     bump = site(image=NEW)["commit"]
-    kept = site.revert_image(NEW, since=bump)
+    done = site.revert_image(NEW, to=f"{OLD}@sha256:{'ab' * 32}")
+    assert (done["undone"], site.origin.text(PATH)) == (bump, MANIFEST)
+
+
+def test_what_is_stable_is_not_taken_back(site: Site) -> None:
+    bump = site(image=NEW)["commit"]
+    kept = site.revert_image(NEW, to=f"{NEW}@sha256:{'ab' * 32}")
     assert (kept["changed"], kept["undone"], kept["commit"]) == (False, "", bump)
-    site.revert_image(NEW, since=before)
-    again = site(image=NEW)["commit"]
-    # It had lost it in between.
-    assert site.revert_image(NEW, since=bump)["undone"] == again
 
 
-def test_a_commit_that_is_gone_has_no_say_in_what_is_left_alone(site: Site) -> None:
-    bump = site(image=NEW)["commit"]
-    assert site.revert_image(NEW, since="f" * 40)["undone"] == bump
+def test_a_commit_that_cannot_be_undone_does_not_keep_it_from_what_is_stable(site: Site) -> None:
+    site(image=NEW)
+    site(image=NEW, digest=f"sha256:{'ab' * 32}")  # the first one brought it, and does not fit any more
+    with pytest.raises(AirgapError, match="moved on"):
+        site.revert_image(NEW)
+    assert site.revert_image(NEW, to=OLD)["changes"][0]["after"] == OLD
 
 
 def test_as_ansible_calls_it(site: Site, run: Run) -> None:

@@ -37,8 +37,8 @@ ABORTED, PROMOTED, SUPERSEDED, RUNNING = "aborted", "promoted", "superseded", "r
 PAUSE_INCONCLUSIVE = "InconclusiveAnalysisRun"
 
 _ABORT_TEXT = "RolloutAborted: "
-#: How far, in seconds, the controller's clock and ours may be apart before a pause looks shorter than it was.
-_CLOCKS_APART = 2.0
+#: How much later than its end the beginning of a pause may be seen, in seconds, before it looks shorter than it was.
+_LATE = 2.0
 
 
 class Entry(NamedTuple):
@@ -71,6 +71,8 @@ class StepRecord:
     """The pods when it ended; of one that was aborted, just before. None when nobody can know."""
     since: str = ""
     """Of a pause, when it began, as the Rollout says it."""
+    watched: bool = False
+    """Whether its beginning was seen, so that ``started_at`` is when it began."""
 
 
 @dataclass
@@ -294,7 +296,7 @@ class Follower:
         self._position = index
         if index < len(self._steps):
             step = self._steps[index]
-            change.steps.append(StepRecord(step, at))
+            change.steps.append(StepRecord(step, at, watched=watched))
             entries.append(Entry(at, "step_began", f"step {index + 1}/{len(self._steps)} {step.label}"))
         return entries
 
@@ -581,12 +583,12 @@ def _open(change: Change) -> StepRecord | None:
 
 
 def _cut_short(record: StepRecord) -> bool:
-    """Whether a pause with a duration was over before that: by our clock where we saw it begin, by the controller's
-    where it began earlier."""
-    if record.step.duration is None or record.finished_at is None or record.ended_by != "advance":
+    """Whether a pause with a duration, whose beginning and end were seen, was over before that."""
+    if record.step.duration is None or record.ended_by != "advance" or not record.watched:
         return False
-    began = [each for each in (record.started_at, _moment(record.since) if record.since else None) if each is not None]
-    return bool(began) and record.finished_at - min(began) < record.step.duration - _CLOCKS_APART
+    if record.started_at is None or record.finished_at is None:
+        return False
+    return record.finished_at - record.started_at < record.step.duration - _LATE
 
 
 def _moment(text: str) -> float:
