@@ -13,6 +13,11 @@ from .release_stage import CHECK, Stage, site, stage
 __all__ = ["site", "stage"]
 
 
+BEFORE = [
+    r"TASK \[Take the release",
+    r"TASK \[Examine what the release stands on",
+    r"TASK \[Ask Git which commit the version is",
+]
 BUMP = [
     r"TASK \[Write down that the image is there",
     r"TASK \[Write down what Git says",
@@ -24,7 +29,7 @@ END = [r"TASK \[Write the evidence", r"TASK \[Give the release back"]
 
 @pytest.mark.parametrize(
     ("outcome", "phases"),
-    [("promoted", [r"TASK \[Take the release", *BUMP, CHECK, *END]), ("rolled_back", [CHECK, *BACK, *END])],
+    [("promoted", [*BEFORE, *BUMP, CHECK, *END]), ("rolled_back", [CHECK, *BACK, *END])],
     ids=["good", "bad"],
 )
 def test_killed_in_each_phase_and_run_again(stage: Stage, outcome: str, phases: list[str]) -> None:

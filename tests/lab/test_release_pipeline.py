@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A release whose image the site's own pipeline makes, given up while that pipeline works."""
+"""A release whose image the site's own pipeline makes, killed while that pipeline works: given up, or run again."""
 
 from __future__ import annotations
 
@@ -47,6 +47,22 @@ def test_aborted_while_its_pipeline_works_it_is_not_brought_out_afterwards(plays
     assert rollout["spec"]["template"]["spec"]["containers"][0]["image"] == before
     assert rollout["status"]["stableRS"] == rollout["status"]["currentPodHash"]
     assert kubectl_json("get", "lease", "lumen-api-release", "-n", "lumen")["spec"].get("holderIdentity") is None
+
+
+def test_killed_while_its_pipeline_works_and_run_again_it_is_promoted(plays: Plays) -> None:
+    version = next_version()
+    plays.must_play("lab/playbooks/demo-version.yml", version=version, error_rate="0")
+    release = plays.start("playbooks/release.yml", version=version)
+    assert release.until(r"^run \d+ of lumen/lumen", deadline=180), release.text[-6000:]
+    release.kill()
+
+    output = plays.must_play("playbooks/release.yml", deadline=500, version=version)
+
+    assert f"run {run_of(version)['run_number']} of lumen/lumen" in output
+    assert (journal()["version"], journal()["outcome"]) == (version, "promoted"), output[-6000:]
+    assert in_git().endswith(f":{version}")
+    rollout = kubectl_json("get", "rollout", "lumen-api", "-n", "lumen")
+    assert rollout["status"]["stableRS"] == rollout["status"]["currentPodHash"]
 
 
 def journal() -> dict[str, Any]:
