@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import re
+
 from .release_site import APP, FIRST, ReleaseSite
 from .release_stage import site
 
@@ -46,7 +48,8 @@ def test_a_good_version_is_built_scanned_pushed_bumped_and_promoted_however_ofte
     evidence = site.ended(cluster, version, FIRST, "promoted")
     told = [entry["text"] for entry in evidence["timeline"]]
     scanned = max(place for place, text in enumerate(told) if text.startswith("Trivy has found"))
-    assert "tested, built and pushed, commit" in told[scanned + 1]
+    # The push may have ended although the run that had begun it was killed.
+    assert re.search("(tested, built and pushed|was built before), commit", told[scanned + 1])
     assert "failed" not in evidence["scan"]
     again = " ".join(site.must_play("playbooks/release.yml", version=version).split())
     assert f"{version} of {APP} is already promoted" in again
