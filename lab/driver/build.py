@@ -41,20 +41,21 @@ class Program:
 
     def make(self, target: Path) -> None:
         flags = " ".join(["-s", "-w", *(f"-X {flag}" for flag in self._ldflags().split())])
-        argv = ["go", "build", "-trimpath", "-tags", self.tags, "-ldflags", flags]
-        env = {**_GO_ENV, "CGO_ENABLED": str(int(self.cgo))}
-        argv += ["-o", str(target / self.name), self.package]
-        run(argv, cwd=LAB / "build" / self.component, timeout=3600, env=env)
+        self._go("build", "-trimpath", "-ldflags", flags, "-o", str(target / self.name))
 
     def fetch(self) -> None:
         """Bring the sources of the package and of all that it needs, and of nothing else, to Go's module cache."""
-        argv = ["go", "list", "-deps", "-tags", self.tags, self.package]
-        env = {**_GO_ENV, "CGO_ENABLED": str(int(self.cgo))}
-        run(argv, cwd=LAB / "build" / self.component, timeout=3600, env=env)
+        self._go("list", "-deps")
 
     def recipe(self) -> str:
         words = ["go", self.package, self._ldflags(), _go_version(), _pins(self.component)]
         return " ".join([*words, *self.tags.split(), *(["cgo"] if self.cgo else [])])
+
+    def _go(self, *words: str) -> None:
+        """The same tags and environment for both: other ones would need other sources."""
+        env = {**_GO_ENV, "CGO_ENABLED": str(int(self.cgo))}
+        argv = ["go", *words, "-tags", self.tags, self.package]
+        run(argv, cwd=LAB / "build" / self.component, timeout=3600, env=env)
 
     def _ldflags(self) -> str:
         number = version_of(self.component).lstrip("v")
@@ -119,7 +120,7 @@ class Own:
 Row = Program | Static | Files | Own
 
 # The build makes small programs, not debuggable ones, and never fetches another toolchain. A compiler lives for
-# seconds: it collects no garbage before it has 3 GiB, which takes 15 % off a build (see docs/lab.md).
+# seconds: it collects no garbage before it has 3 GiB, which takes 15 % off a build (see docs/benchmarks.md).
 _GO_ENV = {
     "CGO_ENABLED": "0",
     "GOTOOLCHAIN": "local",
