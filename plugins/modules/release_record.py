@@ -228,6 +228,51 @@ release:
           at: '2026-01-01T10:01:07Z'
           run: 6f1c2a90
           digest: sha256:4bd1f2c9a0b7e6b2f0f5a8a5c8d1e9f3a7b6c5d4e3f2a1b0c9d8e7f6a5b4c3d2
+    progress:
+      description: How far it has come, by its journal.
+      type: dict
+      version_added: 0.5.0
+      contains:
+        building:
+          description: Whether its image was begun.
+          type: bool
+          sample: true
+        image:
+          description: The journal's entry about the image that is in the registry. Empty before.
+          type: dict
+          sample:
+            phase: pushed
+            at: '2026-01-01T10:01:07Z'
+            run: 6f1c2a90
+            digest: sha256:4bd1f2c9a0b7e6b2f0f5a8a5c8d1e9f3a7b6c5d4e3f2a1b0c9d8e7f6a5b4c3d2
+        scan:
+          description: What was found in it, a number for each severity, or C(failed) with the reason. Empty before.
+          type: dict
+          sample:
+            high: 1
+        failing:
+          description: Why it is on its way back, where that was decided before a canary began.
+          type: str
+          sample: ''
+        canary:
+          description: Whether its canary has C(begun) and C(ended), with which C(outcome), and what moves it.
+          type: dict
+          sample:
+            begun: true
+            ended: false
+            outcome: ''
+            driver: rollout
+        stable:
+          description: C(image) and C(hash) of what was stable when the canary began. Empty before.
+          type: dict
+          sample:
+            image: 192.168.2.2:5000/lumen-api:v1.0.0
+            hash: b67698557
+        git:
+          description: The commits of its C(bump) and its C(revert), each if there is one.
+          type: dict
+          sample:
+            bump: 0f2c2f6e9d0f5f1e3f0e6a1c4f2d9a7b8c5e4d3a
 abandoned:
   description:
     - Releases that were given up by O(force_unlock) and have no evidence yet, oldest first, the last five at most. Each

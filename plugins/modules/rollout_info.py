@@ -132,6 +132,18 @@ rollouts:
       description: Hash of the pod template that is stable.
       type: str
       sample: b67698557
+    newest_images:
+      description: Images of the newest pod template, whether it has pods or not.
+      type: list
+      elements: str
+      version_added: 0.5.0
+      sample: ["192.168.2.2:5000/lumen-api:v1.2.0"]
+    stable_images:
+      description: Images of the pod template that is stable.
+      type: list
+      elements: str
+      version_added: 0.5.0
+      sample: ["192.168.2.2:5000/lumen-api:v1.1.0"]
     revision:
       description: Its revision.
       type: str

@@ -75,7 +75,7 @@ def tell(directory: Path, monkeypatch: pytest.MonkeyPatch, full_name: str, hook:
     variables = {
         "ansible_python_interpreter": sys.executable,
         "told_version": "v1.1.0",
-        "told_journal": [{"phase": "building"}],
+        "told_progress": {"building": True},
         "release_git": True,
         "release_gitea": {"url": URL, "token": TOKEN},
         "airgap_gitea": {"owner": owner, "repository": name},
@@ -125,7 +125,7 @@ def test_gitea_is_told_nothing_of_a_version_that_was_refused_before_its_tag(
     repository: str, hook: Hook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused = {"told_state": "failure", "told_why": "another release is in progress", "told_document": DOCUMENT}
-    said = tell(tmp_path, monkeypatch, repository, hook, **refused, told_journal=[{"phase": "acquired"}])
+    said = tell(tmp_path, monkeypatch, repository, hook, **refused, told_progress={"building": False})
     assert "Gitea does not show it" not in said
     assert api("GET", f"/repos/{repository}/commits/v1.1.0/statuses") == []
     assert len(hook.got) == 1

@@ -12,13 +12,13 @@ import os
 import pwd
 import re
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..adapters.node import Node
 from ..engines.canary.account import Account, by_hand
-from ..engines.canary.journal import STARTED
 from ..engines.evidence_page import render
+from ..engines.release_progress import progress
 from ..errors import AirgapError
 from ..times import parse_rfc3339, rfc3339
 from .release_record import ABANDONED, FAILED, OUTCOMES, PROMOTED, ROLLED_BACK
@@ -45,7 +45,8 @@ def build(
 
     What is not said stands in the journal, as far as a run of this release has known it."""
     journal = release.get("journal") or []
-    account, made = Account(journal), _made(journal)
+    account, reached = Account(journal), progress(journal)
+    made = reached["image"]
     steps = list(result.get("steps") or account.all_steps())
     verdict = _outcome(release, result, outcome)
     started = release.get("started_at") or result.get("started_at") or rfc3339(now)
@@ -56,17 +57,17 @@ def build(
         "version": release["version"],
         "outcome": verdict,
         "reason": _reason(release, result, verdict),
-        "driver": result.get("driver") or _noted(journal, STARTED, "driver") or "rollout",
+        "driver": result.get("driver") or reached["canary"]["driver"] or "rollout",
         "started_at": started,
         "finished_at": release.get("finished_at") or _last(release, result) or rfc3339(now),
         "image": image or result.get("image") or made.get("image"),
         "digest": digest or made.get("digest"),
         "commit": commit or made.get("commit"),
         "pipeline": _pipeline(release),
-        "git": _git(release),
-        "before": _before(release),
+        "git": reached["git"],
+        "before": reached["stable"],
         "who": dict(who or {}),
-        "scan": dict(scan or _noted(journal, "scanned", "scan") or {}),
+        "scan": dict(scan or reached["scan"]),
         "steps": steps,
         "by_hand": by_hand(steps),
         "measurements": list(result.get("measurements") or account.all_measurements()),
@@ -182,33 +183,10 @@ def _last(release: Mapping[str, Any], result: Mapping[str, Any]) -> str | None:
     return str(max(times, key=parse_rfc3339))
 
 
-def _noted(journal: Sequence[Mapping[str, Any]], phase: str, key: str) -> Any:
-    """What the last entry of ``phase`` that has ``key`` says there."""
-    return next((entry[key] for entry in reversed(journal) if entry["phase"] == phase and entry.get(key)), None)
-
-
-def _made(journal: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The entry about the image that the release has made, or found."""
-    return next((entry for entry in reversed(journal) if entry["phase"] in ("pushed", "found")), {})
-
-
 def _pipeline(release: Mapping[str, Any]) -> dict[str, Any]:
     """The run that made the image, if one did."""
     runs = [entry["pipeline"] for entry in release.get("journal") or [] if entry.get("pipeline")]
     return dict(runs[-1]) if runs else {}
-
-
-def _before(release: Mapping[str, Any]) -> dict[str, str]:
-    """What was stable when its canary began: {image, hash}; empty when none did."""
-    begun = [entry for entry in release.get("journal") or [] if entry.get("stable_image")]
-    return {"image": begun[0]["stable_image"], "hash": str(begun[0].get("stable_hash") or "")} if begun else {}
-
-
-def _git(release: Mapping[str, Any]) -> dict[str, str]:
-    """The commits of the manifest: {bump, revert}, each if there was one."""
-    phases = {"bumped": "bump", "reverted": "revert"}
-    journal = release.get("journal") or []
-    return {phases[entry["phase"]]: str(entry["commit"]) for entry in journal if entry["phase"] in phases}
 
 
 def _reason(release: Mapping[str, Any], result: Mapping[str, Any], outcome: str) -> str:

@@ -24,6 +24,7 @@ from typing import Any, Callable, NamedTuple
 from ..adapters.kube.kinds import LEASE
 from ..adapters.kube.session import Conflict, NotFound, Session
 from ..engines.canary.journal import STARTED, of_canary
+from ..engines.release_progress import progress
 from ..engines.workloads.objects import MANAGED
 from ..errors import AirgapError
 from ..times import Clock, parse_rfc3339, rfc3339, rfc3339_micro
@@ -267,12 +268,18 @@ class Record:
             "outcome": self.outcome,
             "reason": self.reason,
             "journal": self.journal,
+            "progress": progress(self.journal),
         }
 
     def _given_up(self, book: _Book) -> list[dict[str, Any]]:
         where = {"app": self.app, "namespace": self.namespace}
         return [
-            {**where, **{key: value for key, value in each.items() if key != "entries"}, "journal": each["entries"]}
+            {
+                **where,
+                **{key: value for key, value in each.items() if key != "entries"},
+                "journal": each["entries"],
+                "progress": progress(each["entries"]),
+            }
             for each in book.abandoned
         ]
 

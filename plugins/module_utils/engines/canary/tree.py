@@ -97,6 +97,8 @@ def describe(rollout: Object, parts: Parts) -> Data:
         },
         "hash": view.hash,
         "stable_hash": view.stable,
+        "newest_images": _images_of(sets, view.hash),
+        "stable_images": _images_of(sets, view.stable),
         "revision": view.revision,
         "observed": view.observed,
         "aborted": view.aborted,
@@ -329,6 +331,11 @@ def _images(sets: Iterable[Data], experiments: Iterable[Data]) -> list[Data]:
         for image in each["images"] if each["replicas"] > 0 else ():
             tags[image] = sorted({*tags[image], *roles}) if image in tags else list(roles)
     return [{"image": image, "tags": tags[image]} for image in sorted(tags)]
+
+
+def _images_of(sets: Iterable[Data], hash: str) -> list[str]:
+    """Of the template with this hash, whether it has pods or not."""
+    return [image for each in sets if each["hash"] == hash != "" for image in each["images"]]
 
 
 def _template_tags(replica_set: Data) -> list[str]:

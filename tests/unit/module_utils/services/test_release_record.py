@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds import CONFIG_MAP, LEASE
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import Conflict, Unreachable
+from ansible_collections.lumen.airgap.plugins.module_utils.engines.release_progress import progress
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
 from ansible_collections.lumen.airgap.plugins.module_utils.services import process, release_record
 from ansible_collections.lumen.airgap.plugins.module_utils.services.release_record import LeaseLost, Record
@@ -160,6 +161,7 @@ def test_read(app: App) -> None:
         "outcome": None,
         "reason": None,
         "journal": [{"phase": "acquired", "at": "2026-01-01T00:00:00Z", "run": "r1"}],
+        "progress": progress(latest.journal),
     }
 
 

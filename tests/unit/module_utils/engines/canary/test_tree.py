@@ -125,3 +125,18 @@ def test_a_rollout_that_nobody_has_looked_at() -> None:
 )
 def test_durations(duration: float, text: str) -> None:
     assert human_duration(duration) == text
+
+
+def test_the_images_of_the_newest_and_the_stable_template_are_named_without_pods_too() -> None:
+    rollout = {
+        "metadata": {"name": "api", "namespace": "lumen", "uid": "u"},
+        "spec": {"strategy": {"canary": {}}, "template": {"spec": {"containers": []}}},
+        "status": {"currentPodHash": "64bdf7c984", "stableRS": "b67698557"},
+    }
+    sets = [replica_set(f"api-{hash}", "1", "2026-01-01T00:00:00Z", "u") for hash in IMAGES]
+    found = describe(rollout, Parts(sets))
+    assert (found["newest_images"], found["stable_images"]) == ([f"{IMAGE}:v1.4.0-bad"], [f"{IMAGE}:v1.1.0"])
+    # A ReplicaSet may have no hash, and so may a Rollout that its controller has not looked at.
+    del rollout["status"], sets[0]["metadata"]["labels"]
+    unknown = describe(rollout, Parts(sets))
+    assert (unknown["newest_images"], unknown["stable_images"]) == ([], [])
