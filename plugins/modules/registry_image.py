@@ -189,7 +189,7 @@ EXAMPLES = r"""
   lumen.airgap.registry_image:
     prune:
       - {repository: "lumen-*", tags: "v*", keep: 5}
-      - {repository: "lumen-*", tags: "[0-9a-f]*", keep: 10}
+      - {repository: "lumen-*", tags: "[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f]", keep: 10}
 
 - name: Delete a tag
   lumen.airgap.registry_image:

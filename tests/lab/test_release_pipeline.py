@@ -6,14 +6,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from .plays import Plays
-from .test_site import in_git, kubectl_json, next_version, run_of
+from .release_site import until_healthy
+from .test_release_faults import AWAY, gitea_away, scale_gitea
+from .test_site import gitea, in_git, kubectl_json, next_version, run_of, wait
 
 #: It releases what the site itself is made of, by the site's only runner.
 pytestmark = pytest.mark.alone
@@ -63,6 +67,41 @@ def test_killed_while_its_pipeline_works_and_run_again_it_is_promoted(plays: Pla
     assert in_git().endswith(f":{version}")
     rollout = kubectl_json("get", "rollout", "lumen-api", "-n", "lumen")
     assert rollout["status"]["stableRS"] == rollout["status"]["currentPodHash"]
+
+
+def test_gitea_is_away_while_the_pipeline_makes_its_image_and_back_for_its_bump(plays: Plays) -> None:
+    """Killed, and not there for a while: the job goes on without it, and its bump waits."""
+    from driver.nodes import on
+
+    version = next_version()
+    plays.must_play("lab/playbooks/demo-version.yml", version=version, error_rate="0")
+    release = plays.start("playbooks/release.yml", version=version)
+    back = threading.Timer(AWAY, scale_gitea, [1])
+    try:
+        begun = functools.partial(step, version, "release", "Build")
+        wait(f"the build of {version}", begun, functools.partial(run_of, version), 180)
+        scale_gitea(0)
+        on("node-1", "pkill", "-KILL", "-x", "gitea")
+        back.start()
+        code, output = release.end()
+    finally:
+        back.cancel()
+        scale_gitea(1)
+        until_healthy("Gitea", gitea_away)
+
+    assert "Gitea does not answer" in output
+    assert code == 0, output[-6000:]
+    assert (journal()["version"], journal()["outcome"]) == (version, "promoted"), output[-6000:]
+    assert in_git().endswith(f":{version}")
+    assert run_of(version)["conclusion"] == "success"
+
+
+def step(version: str, job: str, name: str) -> bool:
+    """Whether this step of its run has begun."""
+    number = run_of(version).get("id")
+    jobs = gitea("GET", f"actions/runs/{number}/jobs")["jobs"] if number else []
+    steps = [each for found in jobs if found["name"] == job for each in found.get("steps") or []]
+    return any(each["name"] == name and each["status"] != "queued" for each in steps)
 
 
 def journal() -> dict[str, Any]:
