@@ -17,8 +17,8 @@ import shutil
 import signal
 import sys
 
-from driver import cluster, host, images, nodes, paths, status
-from driver.build import PROGRAMS, Builder
+from driver import cluster, host, images, nodes, paths, space, status
+from driver.build import PROGRAMS, Builder, Row, kept, missing_of
 from driver.report import LabError, say, step
 
 
@@ -59,8 +59,10 @@ def make_images() -> None:
     if not host.engine_answers():
         raise LabError("no Docker engine answers on this machine; start one, or `make lab-nodes` starts the lab's")
     needed = {program for image in images.SITE_IMAGES for program in image.programs}
+    rows = tuple(row for row in PROGRAMS if row.name in needed)
     with host.lock():
-        builder = Builder(tuple(row for row in PROGRAMS if row.name in needed))
+        _demand_space(rows, nodes_too=False)
+        builder = Builder(rows)
         try:
             references = images.build_images(images.SITE_IMAGES, builder)
         finally:
@@ -105,6 +107,7 @@ def _nodes() -> Builder:
         say(f"the lab on this machine has content {running}, this clone's is {content}: rebuilding it")
         nodes.remove_nodes()
     images.clear_contexts()
+    _demand_space(PROGRAMS, None in [nodes.state(name) for name in host.NODES])
     builder = Builder()
     try:
         host.ensure_network(content)
@@ -114,6 +117,10 @@ def _nodes() -> Builder:
         builder.stop()
         raise
     return builder
+
+
+def _demand_space(rows: tuple[Row, ...], nodes_too: bool) -> None:
+    space.demand(len(missing_of(rows)) / len(PROGRAMS), nodes_too, kept())
 
 
 if __name__ == "__main__":

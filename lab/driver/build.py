@@ -203,8 +203,7 @@ class Builder:
         self._fetching = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="fetch")
         for draft in (CACHE / "programs").glob(".*"):
             shutil.rmtree(draft, ignore_errors=True)  # of a build that was killed
-        missing = [row for row in rows if not _folder(row).exists()]
-        if missing:
+        if missing := missing_of(rows):
             say(f"building {len(missing)} of {len(rows)} programs from source: {', '.join(r.name for r in missing)}")
         self._futures = {row.name: self._pool.submit(_ensure, row) for row in rows}
         for row in missing:
@@ -225,6 +224,16 @@ class Builder:
         end_all()
         for pool in pools:
             pool.shutdown(wait=True)
+
+
+def missing_of(rows: tuple[Row, ...]) -> list[Row]:
+    """Those that the cache does not have."""
+    return [row for row in rows if not _folder(row).exists()]
+
+
+def kept() -> list[Path]:
+    """Where the cache has, or will have, the programs of this version of the lab."""
+    return [_folder(row) for row in PROGRAMS]
 
 
 def _ensure(row: Row) -> Path:

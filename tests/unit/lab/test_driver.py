@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +23,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "lab"))
 
-from driver import build, cluster, host, images, nodes, paths, report, shell  # noqa: E402
+from driver import build, cluster, host, images, nodes, paths, report, shell, space  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,47 @@ def test_a_terminated_driver_ends_the_build_and_removes_its_draft(cache: Path) -
     builder.stop()
     shell._running.clear()
     assert list((cache / "programs").iterdir()) == []
+
+
+@pytest.fixture
+def disk(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[float, float], None]:
+    """A disk with so many GiB free, and so many more once a program of another version is gone."""
+
+    def prepare(free: float, freed: float) -> None:
+        other = cache / "programs" / "etcd-0123"
+        other.mkdir(parents=True)
+        monkeypatch.setattr(space, "CACHE", cache)
+        monkeypatch.setattr(space, "_free", lambda: int((free + (0 if other.exists() else freed)) * space.GIB))
+
+    return prepare
+
+
+@pytest.mark.parametrize(
+    ("missing", "nodes_too", "free"), [(0, False, 0), (0, True, 12), (1, False, 22), (1, True, 34)]
+)
+def test_a_lab_that_has_room_removes_nothing(
+    cache: Path, disk: Callable[[float, float], None], missing: float, nodes_too: bool, free: float
+) -> None:
+    disk(free, 0)
+    space.demand(missing, nodes_too, [])
+    assert (cache / "programs" / "etcd-0123").exists()
+
+
+def test_what_other_versions_of_the_lab_have_left_makes_room(
+    cache: Path, disk: Callable[[float, float], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk(11, 2)
+    mine = cache / "programs" / "etcd-4567"
+    mine.mkdir()
+    space.demand(0, True, [mine])
+    assert list((cache / "programs").iterdir()) == [mine]
+    assert "etcd-0123, of another version of the lab, is removed" in capsys.readouterr().out
+
+
+def test_a_disk_that_is_too_small_is_refused_before_anything_is_made(disk: Callable[[float, float], None]) -> None:
+    disk(20, 1)
+    with pytest.raises(report.LabError, match=r"21\.0 GiB are free on the disk of .*, and the lab needs 34\.0"):
+        space.demand(1, True, [])
 
 
 def test_a_stranger_with_a_nodes_name_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
