@@ -228,6 +228,7 @@ class ReleaseSite(Plays):
         return {
             "airgap_kubeconfig": str(KUBECONFIG),
             "airgap_release_kubeconfig": str(KUBECONFIG),
+            "airgap_release_gitea_token": token(),
             "airgap_registry_node": "node-1",
             "airgap_app": APP,
             "airgap_app_namespace": cluster.namespace,

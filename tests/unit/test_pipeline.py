@@ -39,12 +39,12 @@ def rendered(**variables: Any) -> dict[str, Any]:
     """The file with the role's defaults, as the role renders it."""
     defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
     plain = jinja2.Environment()
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"act_runner_gitea": {"url": "http://192.168.2.2:30300"}}
     for name, value in defaults.items():
+        if name in values:
+            continue
         is_text = isinstance(value, str) and "{{" in value
         values[name] = plain.from_string(value).render(values) if is_text else value
-    values["act_runner_gitea"] = {"url": "http://192.168.2.2:30300"}
-    values["act_runner_instance_url"] = "http://192.168.2.2:30300"
     brackets = jinja2.Environment(
         variable_start_string="[[", variable_end_string="]]", trim_blocks=True, undefined=jinja2.StrictUndefined
     )

@@ -376,7 +376,7 @@ class Gitea:
         self._send("POST", "/admin/users", f"create the user {name}", body, hide=password)
 
     def tokens(self, user: str) -> list[dict[str, Any]]:
-        """The access tokens of a user: id, name, scopes; not the tokens themselves."""
+        """The access tokens of a user: id, name, scopes, token_last_eight; not the tokens themselves."""
         path = f"/users/{quote(user, safe='')}/tokens"
         return self._pages(path, f"list the tokens of {user}", None, about=f"the user {user}", basic=True)
 

@@ -2,39 +2,142 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a pipeline needs of its repository in Gitea: a token of its own as an action secret, and files.
+"""What a pipeline and releases need of their repository in Gitea: a token each, of an account of its own, and files.
 
-A secret cannot be read back. Its description, which can, says by number which token of which user it holds; as long as
-Gitea has that token with the wanted scopes, the secret is taken to be current.
+The pipeline's token is an action secret, which cannot be read back. Its description, which can, says by number which
+token of which user it holds. The token of releases is a file, whose last characters Gitea shows of each token. As long
+as Gitea has that token with the wanted scopes, it is taken to be current.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, NamedTuple, Protocol
 
 from ..adapters.gitea import Gitea, GiteaError, NotFound
+from ..adapters.node import Node
 from ..errors import AirgapError
+
+#: What a token is for.
+PIPELINE, RELEASES = "the pipeline", "releases"
 
 _ATTEMPTS = 3
 
 
+_MODE = "0600"
+
+GiteaToken = Mapping[str, Any]
+"""As Gitea tells one: id, name, scopes, token_last_eight."""
+
+
 @dataclass(frozen=True)
 class Token:
-    """The pipeline's token: of which user, with which scopes and rights, under which secret."""
+    """A token that is wanted: for whom, of which user, with which scopes and rights, and where it is kept."""
 
+    purpose: str
     user: str
     email: str
     scopes: Sequence[str]
     permission: str
-    secret: str
     rotate: bool
+    place: Place
 
 
-class File(NamedTuple):
+class Place(Protocol):
+    """Where the value of a token is kept, and by what one can tell which token that is."""
+
+    name: str
+    """Names the tokens that are made for it, so that those of other places are left alone."""
+    title: str
+
+    def state(self) -> str | None:
+        """What is there, without the token; None when nothing is."""
+
+    def holds(self, user: str, token: GiteaToken) -> bool:
+        """Whether it is this token."""
+
+    def put(self, user: str, made: GiteaToken) -> None:
+        """Keep a token that was just made, with its ``sha1``."""
+
+    def remove(self) -> None:
+        """Keep none any more."""
+
+    def shown(self) -> dict[str, str]:
+        """As a result tells it."""
+
+
+class Secret:
+    """An action secret of a repository. Its description says which token it holds."""
+
+    def __init__(self, gitea: Gitea, owner: str, repository: str, name: str) -> None:
+        self.name, self.title = name, f"the secret {name}"
+        self._gitea = gitea
+        self._where = (owner, repository)
+
+    def state(self) -> str | None:
+        """Its description."""
+        for secret in self._gitea.secrets(*self._where):
+            if secret["name"].upper() == self.name.upper():
+                return str(secret.get("description") or "")
+        return None
+
+    def holds(self, user: str, token: GiteaToken) -> bool:
+        """By its number, which is no secret, and no other token ever has it."""
+        return self.state() == self._mark(user, token)
+
+    def put(self, user: str, made: GiteaToken) -> None:
+        """Written with the description."""
+        self._gitea.put_secret(*self._where, self.name, made["sha1"], self._mark(user, made))
+
+    def remove(self) -> None:
+        """The secret with its value."""
+        self._gitea.delete_secret(*self._where, self.name)
+
+    def shown(self) -> dict[str, str]:
+        """The name of the secret."""
+        return {"secret": self.name}
+
+    @staticmethod
+    def _mark(user: str, token: GiteaToken) -> str:
+        return f"lumen.airgap: token {token['id']} of {user}"
+
+
+class File:
+    """A file of this machine, which its owner alone reads. ``host`` names the machine: another one has its own."""
+
+    def __init__(self, node: Node, path: str, host: str) -> None:
+        self.name, self.title = f"releases from {host}", path
+        self._node = node
+        self._path = path
+
+    def state(self) -> str | None:
+        """Its mode."""
+        return self._node.mode(self._path)
+
+    def holds(self, user: str, token: GiteaToken) -> bool:
+        """By its last characters, unless others can read it."""
+        value = (self._node.read(self._path) or "").strip()
+        known = token.get("token_last_eight")
+        return bool(known) and value.endswith(str(known)) and self.state() == _MODE
+
+    def put(self, user: str, made: GiteaToken) -> None:
+        """Nobody sees it with another mode."""
+        self._node.write(self._path, f"{made['sha1']}\n", int(_MODE, 8))
+
+    def remove(self) -> None:
+        """The file."""
+        self._node.remove(self._path)
+
+    def shown(self) -> dict[str, str]:
+        """Where it is."""
+        return {"path": self._path}
+
+
+class Content(NamedTuple):
     """A file as it shall be on the branch."""
 
     path: str
@@ -46,7 +149,7 @@ class Result:
     """What was done, or would be: ``actions`` in words, before and after for the diff."""
 
     actions: list[str] = field(default_factory=list)
-    token: dict[str, Any] = field(default_factory=dict)
+    tokens: dict[str, dict[str, Any]] = field(default_factory=dict)
     commits: dict[str, str] = field(default_factory=dict)
     diff: list[dict[str, str]] = field(default_factory=list)
 
@@ -55,7 +158,8 @@ class Result:
         return {
             "changed": bool(self.actions),
             "actions": self.actions,
-            "token": self.token,
+            "token": self.tokens.get(PIPELINE, {}),
+            "release_token": self.tokens.get(RELEASES, {}),
             "commits": self.commits,
             "diff": self.diff,
         }
@@ -71,40 +175,44 @@ class Repository:
         self._dry_run = dry_run
         self._result = Result()
 
-    def present(self, token: Token | None, files: Sequence[File], branch: str, message: str) -> dict[str, Any]:
-        """Have the secret and the files. Raises AirgapError."""
+    def present(self, tokens: Sequence[Token], files: Sequence[Content], branch: str, message: str) -> dict[str, Any]:
+        """Have the tokens and the files. Raises AirgapError."""
         self._gitea.repository(self._owner, self._name)
-        if token is not None:
+        for token in tokens:
             self._token(token)
         for file in files:
             self._file(file, branch, message)
         return self._result.as_dict()
 
-    def absent(self, token: Token) -> dict[str, Any]:
-        """Revoke the token, remove the secret and the user's rights. The user and files stay."""
-        if self._gitea.user(token.user) is not None:
-            for old in self._tokens(token):
-                self._revoke(token, old)
-        try:
-            there = self._secret(token)
-            if there is not None:
-                self._do(
-                    f"remove the secret {token.secret}",
-                    lambda: self._gitea.delete_secret(self._owner, self._name, token.secret),
-                )
-            if self._permission(token) not in ("none", "owner"):
-                self._do(
-                    f"take {token.user} off the repository",
-                    lambda: self._gitea.remove_collaborator(self._owner, self._name, token.user),
-                )
-        except NotFound:  # with the repository its secrets are gone
-            pass
-        self._note({"present": bool(self._result.actions)}, {"present": False})
+    def absent(self, tokens: Sequence[Token]) -> dict[str, Any]:
+        """Revoke the tokens where they are kept too, and take their users' rights. The users and files stay."""
+        for token in tokens:
+            before = len(self._result.actions)
+            others = False
+            if self._gitea.user(token.user) is not None:
+                mine = self._tokens(token)
+                others = len(self._all_tokens(token.user)) > len(mine)
+                for old in mine:
+                    self._revoke(token, old)
+            try:
+                if token.place.state() is not None:
+                    self._do(f"remove {token.place.title}", token.place.remove)
+                # Another machine's releases may have the same account.
+                if not others and self._permission(token) not in ("none", "owner"):
+                    self._do(f"take {token.user} off the repository", functools.partial(self._take_off, token.user))
+            except NotFound:  # with the repository its secrets are gone
+                pass
+            if len(self._result.actions) > before:
+                self._note(token, {"present": True}, {"present": False})
         return self._result.as_dict()
 
-    # --- the token --------------------------------------------------------------------------------------------------
+    def _take_off(self, user: str) -> None:
+        self._gitea.remove_collaborator(self._owner, self._name, user)
+
+    # --- tokens -----------------------------------------------------------------------------------------------------
 
     def _token(self, wanted: Token) -> None:
+        before = len(self._result.actions)
         user = self._gitea.user(wanted.user)
         if user is None:
             self._do(f"make the user {wanted.user}", lambda: self._make_user(wanted))
@@ -118,33 +226,37 @@ class Repository:
                 lambda: self._gitea.set_permission(self._owner, self._name, wanted.user, wanted.permission),
             )
         tokens = self._tokens(wanted) if user or not self._dry_run else []
-        secret = self._secret(wanted)
-        current = next((token for token in tokens if secret == _mark(wanted, token)), None)
+        state = wanted.place.state()
+        current = next((token for token in tokens if wanted.place.holds(wanted.user, token)), None)
         if current is not None and (wanted.rotate or set(current["scopes"]) != set(wanted.scopes)):
             current = None
-        if current is not None:
-            self._result.token = _shown(wanted, current)
-        else:
-            self._do(f"make a token and write it as {wanted.secret}", lambda: self._renew(wanted, tokens))
-            self._result.token = self._result.token or _shown(wanted, {"id": 0})
+        shown = _shown(wanted, current or {"id": 0})
+        if current is None:
+            made: list[GiteaToken] = []
+            what = f"make a token and write it to {wanted.place.title}"
+            self._do(what, lambda: made.append(self._renew(wanted, tokens)))
+            shown = _shown(wanted, made[0]) if made else shown
+        self._result.tokens[wanted.purpose] = shown
         # What a run that was broken off has left, too.
         for old in tokens:
             if old is not current:
                 self._revoke(wanted, old)
-        self._note(
-            {"user": user is not None, "permission": permission, "secret": secret},
-            {
-                "user": True,
-                "permission": permission if permission == "owner" else wanted.permission,
-                "secret": _mark(wanted, self._result.token) if self._result.token["id"] else "(a new token)",
-            },
-        )
+        if len(self._result.actions) > before:
+            self._note(
+                wanted,
+                {"user": user is not None, "permission": permission, "kept": state},
+                {
+                    "user": True,
+                    "permission": permission if permission == "owner" else wanted.permission,
+                    "kept": f"token {shown['id']}" if shown["id"] else "(a new token)",
+                },
+            )
 
     def _check_user(self, wanted: Token, user: dict[str, Any]) -> None:
         if user.get("is_admin"):
             raise AirgapError(
                 f"{wanted.user} is an administrator of Gitea: a token of it reaches every repository. Name an account "
-                "of the pipeline's own; one that does not exist is made"
+                f"of its own for {wanted.purpose}; one that does not exist is made"
             )
         if user.get("prohibit_login") or user.get("active") is False:
             raise AirgapError(f"{wanted.user} may not log in, so Gitea takes no token of it. Let it, or name another")
@@ -152,46 +264,44 @@ class Repository:
     def _make_user(self, wanted: Token) -> None:
         # Nobody is told: the account is used by its tokens alone. The end satisfies any rule of Gitea for passwords.
         password = secrets.token_urlsafe(32) + "aA1!"
-        self._gitea.create_user(wanted.user, wanted.email, "Pipeline of lumen.airgap", password)
+        name = f"{wanted.purpose.removeprefix('the ').capitalize()} of lumen.airgap"
+        self._gitea.create_user(wanted.user, wanted.email, name, password)
 
-    def _renew(self, wanted: Token, old: Sequence[dict[str, Any]]) -> None:
-        """The new token first, and in the secret, before the old one goes: a job that starts then gets a good one.
+    def _renew(self, wanted: Token, old: Sequence[GiteaToken]) -> GiteaToken:
+        """The new token first, and where it is kept, before the old one goes: who begins then gets a good one.
 
-        A job that runs has the old one, which is revoked right after this: its push fails, and it has to run again.
+        Who works has the old one, which is revoked right after this: a push fails, and has to be done again.
         """
         number = 1 + max((int(token["name"].rpartition(" ")[2]) for token in old), default=0)
-        made = self._gitea.create_token(wanted.user, f"{self._prefix(wanted)}{number}", list(wanted.scopes))
-        value = made["sha1"]
+        made = self._gitea.create_token(wanted.user, f"{wanted.place.name}{self._suffix}{number}", list(wanted.scopes))
         if wanted.permission != "read":
-            seen = self._gitea.with_token(value).repository(self._owner, self._name)
+            seen = self._gitea.with_token(made["sha1"]).repository(self._owner, self._name)
             if not (seen.get("permissions") or {}).get("push"):
                 raise AirgapError(f"{wanted.user} cannot push to {self._owner}/{self._name} with its new token")
-        self._gitea.put_secret(self._owner, self._name, wanted.secret, value, _mark(wanted, made))
-        self._result.token = _shown(wanted, made)
+        wanted.place.put(wanted.user, made)
+        return made
 
-    def _revoke(self, wanted: Token, token: dict[str, Any]) -> None:
+    def _revoke(self, wanted: Token, token: GiteaToken) -> None:
         number = int(token["id"])
         self._do(f"revoke the token {number}", lambda: self._gitea.delete_token(wanted.user, number))
 
-    def _prefix(self, wanted: Token) -> str:
-        return f"{wanted.secret} of {self._owner}/{self._name} "
+    def _tokens(self, wanted: Token) -> list[GiteaToken]:
+        """Those that were made for this place, in the order of their making."""
+        prefix = f"{wanted.place.name}{self._suffix}"
+        return [token for token in self._all_tokens(wanted.user) if token["name"].startswith(prefix)]
 
-    def _tokens(self, wanted: Token) -> list[dict[str, Any]]:
-        """Those that were made here, in the order of their making."""
-        prefix = self._prefix(wanted)
+    def _all_tokens(self, user: str) -> list[GiteaToken]:
+        """Those that were made here, for whatever place: ``<place> of <repository> <number>``."""
         found = [
             token
-            for token in self._gitea.tokens(wanted.user)
-            if token["name"].startswith(prefix) and token["name"][len(prefix) :].isdigit()
+            for token in self._gitea.tokens(user)
+            if self._suffix in token["name"] and token["name"].rpartition(self._suffix)[2].isdigit()
         ]
         return sorted(found, key=lambda token: int(token["id"]))
 
-    def _secret(self, wanted: Token) -> str | None:
-        """The description of the secret, None when there is no such secret."""
-        for secret in self._gitea.secrets(self._owner, self._name):
-            if secret["name"].upper() == wanted.secret.upper():
-                return str(secret.get("description") or "")
-        return None
+    @property
+    def _suffix(self) -> str:
+        return f" of {self._owner}/{self._name} "
 
     def _permission(self, wanted: Token) -> str:
         try:
@@ -201,7 +311,7 @@ class Repository:
 
     # --- files ------------------------------------------------------------------------------------------------------
 
-    def _file(self, file: File, branch: str, message: str) -> None:
+    def _file(self, file: Content, branch: str, message: str) -> None:
         data = file.content.encode()
         for attempt in range(_ATTEMPTS):
             there = self._gitea.content(self._owner, self._name, file.path, branch)
@@ -225,7 +335,7 @@ class Repository:
             )
             return
 
-    def _commit(self, file: File, branch: str, message: str, sha: str | None) -> None:
+    def _commit(self, file: Content, branch: str, message: str, sha: str | None) -> None:
         if self._dry_run:
             return
         where = (self._owner, self._name, file.path, branch)
@@ -238,19 +348,13 @@ class Repository:
             call()
         self._result.actions.append(action)
 
-    def _note(self, before: dict[str, Any], after: dict[str, Any]) -> None:
-        if self._result.actions:
-            header = f"{self._owner}/{self._name}: token of the pipeline"
-            texts = [json.dumps(state, indent=2) + "\n" for state in (before, after)]
-            self._result.diff.append(
-                {"before_header": header, "after_header": header, "before": texts[0], "after": texts[1]}
-            )
+    def _note(self, token: Token, before: dict[str, Any], after: dict[str, Any]) -> None:
+        header = f"{self._owner}/{self._name}: token of {token.purpose}"
+        texts = [json.dumps(state, indent=2) + "\n" for state in (before, after)]
+        self._result.diff.append(
+            {"before_header": header, "after_header": header, "before": texts[0], "after": texts[1]}
+        )
 
 
-def _mark(wanted: Token, token: dict[str, Any]) -> str:
-    """The secret's description. The number is no secret, and no other token ever has it."""
-    return f"lumen.airgap: token {token['id']} of {wanted.user}"
-
-
-def _shown(wanted: Token, token: dict[str, Any]) -> dict[str, Any]:
-    return {"id": int(token["id"]), "user": wanted.user, "scopes": list(wanted.scopes), "secret": wanted.secret}
+def _shown(wanted: Token, token: GiteaToken) -> dict[str, Any]:
+    return {"id": int(token["id"]), "user": wanted.user, "scopes": list(wanted.scopes), **wanted.place.shown()}

@@ -416,11 +416,13 @@ class FakeGitea(BaseAdapter):
     def _tokens(self, method: str, found: dict[str, str], query: dict[str, str], body: Any, _user: str) -> Answer:
         tokens = self.tokens.setdefault(found["user"], [])
         if method == "GET":
-            return 200, _page([{key: token[key] for key in ("id", "name", "scopes")} for token in tokens], query)
+            shown = ("id", "name", "scopes", "token_last_eight")
+            return 200, _page([{key: token.get(key) for key in shown} for token in tokens], query)
         if any(token["name"] == body["name"] for token in tokens):
             return 400, {"message": "access token name has been used already"}
         token = {"id": next(self._numbers), "name": body["name"], "scopes": body["scopes"]}
         token["sha1"] = f"{int(token['id']):040x}"
+        token["token_last_eight"] = token["sha1"][-8:]
         self.owners[token["sha1"]] = (found["user"], set(body["scopes"]))
         tokens.append(token)
         return 201, token

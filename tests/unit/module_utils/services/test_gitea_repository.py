@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,7 +55,7 @@ def test_an_account_with_a_token_that_can_push_and_nothing_more(fake: FakeGitea)
     assert result["actions"] == [
         "make the user lumen-ci",
         "let lumen-ci write",
-        "make a token and write it as CI_TOKEN",
+        "make a token and write it to the secret CI_TOKEN",
     ]
     assert fake.users["lumen-ci"]["restricted"] is True
     assert fake.repositories["lumen/lumen"]["collaborators"] == {"lumen-ci": "write"}
@@ -117,7 +118,7 @@ def test_rotation_stores_the_new_token_before_the_old_one_goes(fake: FakeGitea) 
     run(fake)
     del fake.requests[:]
     result = run(fake, ci_token={**CI, "rotate": True})
-    assert result["actions"][0] == "make a token and write it as CI_TOKEN"
+    assert result["actions"][0] == "make a token and write it to the secret CI_TOKEN"
     writes = [(method, path.rpartition("/")[2]) for method, path in fake.written]
     assert [method for method, _path in writes] == ["POST", "PUT", "DELETE"]
     assert len(fake.tokens["lumen-ci"]) == 1
@@ -152,7 +153,9 @@ def test_rights_that_are_too_large_are_made_smaller(fake: FakeGitea) -> None:
 def test_the_owner_is_left_as_it_is(fake: FakeGitea) -> None:
     fake.users["lumen"] = {"login": "lumen", "active": True}
     fake.repositories["lumen/lumen"]["collaborators"]["lumen"] = "write"  # what the fake lets push
-    assert run(fake, ci_token={**CI, "user": "lumen"})["actions"] == ["make a token and write it as CI_TOKEN"]
+    assert run(fake, ci_token={**CI, "user": "lumen"})["actions"] == [
+        "make a token and write it to the secret CI_TOKEN"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -235,3 +238,82 @@ def test_absent_where_nothing_ever_was(fake: FakeGitea) -> None:
     fake.repositories.clear()
     fake.break_with("GET", "/repos/", (404, {"message": "not found"}))
     assert run(fake, state="absent")["changed"] is False
+
+
+# The token of releases
+
+
+def releases(path: Path, **changed: Any) -> dict[str, Any]:
+    return {**CI, "user": "lumen-release", "path": str(path), "host": "control-1", **changed}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "lumen-airgap" / "release-gitea-token"
+
+
+def test_releases_have_an_account_of_their_own_and_a_file_that_only_its_owner_reads(
+    fake: FakeGitea, path: Path
+) -> None:
+    predicted = run(fake, dry_run=True, release_token=releases(path))
+    assert not path.exists()
+    result = run(fake, release_token=releases(path))
+    assert predicted["actions"] == result["actions"]
+    assert result["actions"][3:] == [
+        "make the user lumen-release",
+        "let lumen-release write",
+        f"make a token and write it to {path}",
+    ]
+    (token,) = fake.tokens["lumen-release"]
+    assert (path.read_text(), path.stat().st_mode & 0o777) == (token["sha1"] + "\n", 0o600)
+    assert token["name"] == "releases from control-1 of lumen/lumen 1"
+    assert result["release_token"] == {
+        "id": token["id"],
+        "user": "lumen-release",
+        "scopes": ["write:repository"],
+        "path": str(path),
+    }
+    assert token["sha1"] not in json.dumps(result)
+    assert run(fake, release_token=releases(path))["changed"] is False
+
+
+@pytest.mark.parametrize("damage", ["gone", "another", "empty", "mode", "revoked", "scopes"])
+def test_a_file_that_is_not_as_it_should_be_is_written_with_a_new_token(
+    damage: str, fake: FakeGitea, path: Path
+) -> None:
+    old = run(fake, release_token=releases(path))["release_token"]["id"]
+    if damage == "gone":
+        path.unlink()
+    elif damage == "another":
+        path.write_text("another")
+    elif damage == "empty":
+        path.write_text("")
+    elif damage == "mode":
+        path.chmod(0o640)
+    elif damage == "revoked":
+        fake.tokens["lumen-release"].clear()
+    else:
+        fake.tokens["lumen-release"][0]["scopes"] = ["all"]
+    result = run(fake, release_token=releases(path))
+    assert result["actions"][0] == f"make a token and write it to {path}"
+    assert result["token"]["id"] == fake.tokens["lumen-ci"][0]["id"]
+    assert [token["id"] for token in fake.tokens["lumen-release"]] == [result["release_token"]["id"]] != [old]
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert run(fake, release_token=releases(path))["changed"] is False
+
+
+def test_each_machine_has_a_token_of_its_own_and_loses_it_alone(fake: FakeGitea, path: Path, tmp_path: Path) -> None:
+    other = releases(tmp_path / "other", host="control-2")
+    run(fake, release_token=releases(path))
+    second = run(fake, release_token=other)["release_token"]["id"]
+    assert len(fake.tokens["lumen-release"]) == 2
+    assert run(fake, release_token=releases(path))["changed"] is False
+    result = run(fake, state="absent", ci_token=None, release_token=other)
+    assert result["actions"] == [f"revoke the token {second}", "remove " + other["path"]]
+    assert fake.repositories["lumen/lumen"]["collaborators"]["lumen-release"] == "write"
+    assert [token["name"] for token in fake.tokens["lumen-release"]] == ["releases from control-1 of lumen/lumen 1"]
+    assert path.exists()
+    assert not Path(other["path"]).exists()
+    last = run(fake, state="absent", ci_token=None, release_token=releases(path))
+    assert "take lumen-release off the repository" in last["actions"]
+    assert run(fake, state="absent", ci_token=None, release_token=releases(path))["changed"] is False
