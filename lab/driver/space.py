@@ -16,7 +16,7 @@ from .report import LabError, say
 GIB = 1 << 30
 #: What all programs take that are still to be built, sources and Go's own cache included, and what a lab takes beside
 #: its programs: images on this machine and on both nodes, and the bundle. Bytes, as measured, with some room.
-PROGRAMS, NODES = 22 * GIB, 12 * GIB
+PROGRAMS, NODES = 26 * GIB, 16 * GIB
 
 
 def demand(missing: float, nodes: bool, keep: Collection[Path]) -> None:

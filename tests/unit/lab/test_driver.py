@@ -118,7 +118,7 @@ def disk(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[float, float
 
 
 @pytest.mark.parametrize(
-    ("missing", "nodes_too", "free"), [(0, False, 0), (0, True, 12), (1, False, 22), (1, True, 34)]
+    ("missing", "nodes_too", "free"), [(0, False, 0), (0, True, 16), (1, False, 26), (1, True, 42)]
 )
 def test_a_lab_that_has_room_removes_nothing(
     cache: Path, disk: Callable[[float, float], None], missing: float, nodes_too: bool, free: float
@@ -131,7 +131,7 @@ def test_a_lab_that_has_room_removes_nothing(
 def test_what_other_versions_of_the_lab_have_left_makes_room(
     cache: Path, disk: Callable[[float, float], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    disk(11, 2)
+    disk(15, 2)
     mine = cache / "programs" / "etcd-4567"
     mine.mkdir()
     space.demand(0, True, [mine])
@@ -141,7 +141,7 @@ def test_what_other_versions_of_the_lab_have_left_makes_room(
 
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_made(disk: Callable[[float, float], None]) -> None:
     disk(20, 1)
-    with pytest.raises(report.LabError, match=r"21\.0 GiB are free on the disk of .*, and the lab needs 34\.0"):
+    with pytest.raises(report.LabError, match=r"21\.0 GiB are free on the disk of .*, and the lab needs 42\.0"):
         space.demand(1, True, [])
 
 
