@@ -20,6 +20,8 @@ SUCCESS, SKIPPED = "success", "skipped"
 _MARKS = {SUCCESS: "✔", "failure": "✖", "cancelled": "✖", SKIPPED: "–"}
 _WAITING = {"queued": "waits for a runner", "waiting": "waits for a runner", "blocked": "waits for another job"}
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+Z ?")
+#: When a step has begun that never did.
+_NEVER = "1970-"
 #: What the runner says after a step has failed.
 _TIDYING = re.compile(
     r".*(?:Cleaning up|Job failed|Job '.*' failed|skipping post step|exitcode '\d+': failure|Job succeeded"
@@ -75,9 +77,13 @@ def _steps(job: Job) -> list[Job]:
     """Its steps, each with its own conclusion.
 
     Of an action that tidies up at the end of the job, such as a checkout, Gitea 1.26 says how the job ended. But after
-    a step that has failed no other one is run.
+    a step that has failed no other one is run. Where the job ended before its steps, Gitea says of each that it failed,
+    and that it began in 1970.
     """
-    steps = list(job.get("steps") or ())
+    steps = [
+        {**step, "conclusion": SKIPPED} if str(step.get("started_at")).startswith(_NEVER) else step
+        for step in job.get("steps") or ()
+    ]
     ran = [number for number, step in enumerate(steps) if step.get("conclusion") not in (SKIPPED, None, "")]
     return [
         {**step, "conclusion": SUCCESS} if number in ran[:-1] and step.get("conclusion") == "failure" else step

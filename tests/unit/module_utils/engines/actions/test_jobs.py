@@ -57,6 +57,15 @@ def test_the_first_step_can_fail_as_well() -> None:
     assert failed_step({**JOB, "steps": steps}) == "Run actions/checkout@v4"
 
 
+def test_a_job_that_ended_before_its_steps_has_failed_in_none_of_them() -> None:
+    """Its container was there, and the server that has the action of its first step was not."""
+    never = {"started_at": "1970-01-01T00:00:00Z", "completed_at": "1970-01-01T00:00:00Z"}
+    steps = [{**step(name, number, "failure"), **never} for number, name in enumerate(["checkout", "Build", "Push"])]
+    job = {**JOB, "steps": steps}
+    assert (failed([job]), failed_step(job)) == (job, "")
+    assert JobFollower().see([job]) == ["test ✖ 2 s"]
+
+
 def test_the_last_words_are_those_before_the_runner_tidies_up() -> None:
     assert last_words(LOG)[-1] == "FAIL"
     assert len(last_words(LOG)) == 3
