@@ -232,8 +232,8 @@ def missing_of(rows: tuple[Row, ...]) -> list[Row]:
 
 
 def kept() -> list[Path]:
-    """Where the cache has, or will have, the programs of this version of the lab."""
-    return [_folder(row) for row in PROGRAMS]
+    """Where the cache has, or will have, the programs of this version of the lab and of its benchmarks."""
+    return [_folder(row) for row in (*PROGRAMS, CRANE)]
 
 
 def _ensure(row: Row) -> Path:

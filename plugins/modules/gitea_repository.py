@@ -48,7 +48,8 @@ options:
     required: true
   state:
     description:
-      - V(absent) revokes the tokens, removes the secret and the file, and takes the accounts off the repository.
+      - V(absent) revokes the tokens, removes the secret and the file, and takes the accounts off the repository that
+        have no other token of this module for it.
       - The accounts and O(files) stay.
     type: str
     choices: [present, absent]
@@ -89,7 +90,7 @@ options:
     description:
       - The token with which releases tag, follow the pipeline, bump the manifest and show their verdict. It is no
         administrator's.
-      - Each machine from which releases are made has its own, so that one can be taken away alone.
+      - Each file has its own, so that one can be taken away alone.
     type: dict
     version_added: 0.5.0
     suboptions:
@@ -98,7 +99,9 @@ options:
         type: path
         required: true
       host:
-        description: What tokens of this machine are named after. Default is its host name.
+        description: >-
+          What its tokens are named after, together with O(release_token.path). Default is the host name of the machine;
+          set it in a container, which has another one each time.
         type: str
       user:
         description: The account that the token belongs to. It cannot be an administrator.

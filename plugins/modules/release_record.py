@@ -249,7 +249,7 @@ release:
           description: What was found in it, a number for each severity, or C(failed) with the reason. Empty before.
           type: dict
           sample:
-            high: 1
+            HIGH: 1
         failing:
           description: Why it is on its way back, where that was decided before a canary began.
           type: str
@@ -275,8 +275,9 @@ release:
             bump: 0f2c2f6e9d0f5f1e3f0e6a1c4f2d9a7b8c5e4d3a
 abandoned:
   description:
-    - Releases that were given up by O(force_unlock) and have no evidence yet, oldest first, the last five at most. Each
-      is as RV(release), with the journal as its last run left it. They are returned until O(state=reported) drops them.
+    - Releases that were given up by O(force_unlock) and have no evidence yet, oldest first, the last five at most.
+    - Each is as RV(release), with journal and progress as its last run left it. They are returned until
+      O(state=reported) drops them.
   returned: for O(state=acquired)
   type: list
   elements: dict

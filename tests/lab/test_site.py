@@ -143,6 +143,26 @@ def run_of(version: str) -> dict[str, Any]:
     return next((each for each in runs if str(each["path"]).endswith(f"refs/tags/{version}")), {})
 
 
+def test_the_token_of_releases_reaches_their_repository_alone() -> None:
+    headers = {"Authorization": f"token {(ROOT / '.lab' / 'release-gitea-token').read_text().strip()}"}
+
+    def ask(path: str) -> requests.Response:
+        return requests.get(f"{URL}/api/v1/{path}", headers=headers, timeout=20)
+
+    body = {"name": f"secret-{int(time.time())}", "private": True}
+    admin = {"Authorization": f"token {token()}"}
+    made = requests.post(f"{URL}/api/v1/user/repos", headers=admin, json=body, timeout=20).json()["full_name"]
+    try:
+        rights = ask("repos/lumen/lumen").json()["permissions"]
+        assert (rights["push"], rights["admin"]) == (True, False)
+        assert ask(f"repos/{made}").status_code == 404
+        assert ask("repos/lumen/lumen/actions/secrets").status_code == 403
+        assert ask("admin/users").status_code == 403
+        assert (ROOT / ".lab" / "release-gitea-token").stat().st_mode & 0o777 == 0o600
+    finally:
+        requests.delete(f"{URL}/api/v1/repos/{made}", headers=admin, timeout=20)
+
+
 def test_a_tag_becomes_an_image_a_commit_and_a_canary() -> None:
     """The chain of the seed: tag → pipeline → image → manifest in Git → sync → canary, promoted by what it measures."""
     version = next_version()

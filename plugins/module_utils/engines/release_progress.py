@@ -12,29 +12,27 @@ from typing import Any
 from .canary.journal import ENDED, STARTED, of_canary
 
 #: What playbooks/tasks note. The phases of a canary are in ``canary.journal``.
-BUILDING, PUSHED, FOUND, SCANNED, BUMPED, FAILING, REVERTED = (
-    *("building", "pushed", "found", "scanned"),
-    *("bumped", "failing", "reverted"),
-)
+BUILDING, PUSHED, FOUND, SCANNED = "building", "pushed", "found", "scanned"
+BUMPED, FAILING, REVERTED = "bumped", "failing", "reverted"
 
 Entry = Mapping[str, Any]
 
 
 def progress(journal: Sequence[Entry]) -> dict[str, Any]:
-    """What a journal (entries {phase, at, run, …}, oldest first) says, in the shape that release_record returns:
+    """What a journal (entries {phase, at, run, …}, oldest first) says, in the shape that release_record returns.
 
-    ``building`` (the image was begun), ``image`` (the entry about the one that is in the registry; empty before),
-    ``scan`` (what Trivy has found in it: a number for each severity, or {failed: why}; empty before), ``failing`` (why
-    it is on its way back, before a canary; empty otherwise), ``canary`` {begun, ended, outcome,
-    driver}, ``stable`` {image,
-    hash} (what was stable when the canary began; empty before), ``git`` {bump, revert} (commits, each if there is one).
+    ``building``: the image was begun. ``image``: the entry about the one that is in the registry; empty before.
+    ``scan``: what Trivy has found in it, a number for each severity, or {failed: why}; empty before.
+    ``failing``: why it is on its way back, where that was decided before a canary; empty otherwise.
+    ``canary``: {begun, ended, outcome, driver}. ``stable``: {image, hash} of what was stable when it began.
+    ``git``: {bump, revert}, the commits, each if there is one.
     """
-    begun = _newest(journal, STARTED)
+    begun, scan = _newest(journal, STARTED), _newest(journal, SCANNED).get("scan")
     last = next((entry for entry in reversed(journal) if of_canary(entry)), {})
     return {
         "building": bool(_newest(journal, BUILDING)),
         "image": dict(_newest(journal, PUSHED, FOUND)),
-        "scan": dict(_newest(journal, SCANNED).get("scan") or {}),
+        "scan": dict(scan) if isinstance(scan, Mapping) else {},
         "failing": str(_newest(journal, FAILING).get("reason") or ""),
         "canary": {
             "begun": bool(begun),
@@ -60,4 +58,5 @@ def _stable(journal: Sequence[Entry]) -> dict[str, str]:
 
 def _git(journal: Sequence[Entry]) -> dict[str, str]:
     commits = {BUMPED: "bump", REVERTED: "revert"}
-    return {commits[entry["phase"]]: str(entry["commit"]) for entry in journal if entry["phase"] in commits}
+    # Whoever notes by hand may leave anything out.
+    return {commits[entry["phase"]]: str(entry.get("commit") or "") for entry in journal if entry["phase"] in commits}

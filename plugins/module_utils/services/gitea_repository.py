@@ -57,8 +57,8 @@ class Place(Protocol):
     def state(self) -> str | None:
         """What is there, without the token; None when nothing is."""
 
-    def holds(self, user: str, token: GiteaToken) -> bool:
-        """Whether it is this token."""
+    def holds(self, state: str, user: str, token: GiteaToken) -> bool:
+        """Whether what is there, of this ``state``, is this token."""
 
     def put(self, user: str, made: GiteaToken) -> None:
         """Keep a token that was just made, with its ``sha1``."""
@@ -85,9 +85,9 @@ class Secret:
                 return str(secret.get("description") or "")
         return None
 
-    def holds(self, user: str, token: GiteaToken) -> bool:
+    def holds(self, state: str, user: str, token: GiteaToken) -> bool:
         """By its number, which is no secret, and no other token ever has it."""
-        return self.state() == self._mark(user, token)
+        return state == self._mark(user, token)
 
     def put(self, user: str, made: GiteaToken) -> None:
         """Written with the description."""
@@ -110,7 +110,7 @@ class File:
     """A file of this machine, which its owner alone reads. ``host`` names the machine: another one has its own."""
 
     def __init__(self, node: Node, path: str, host: str) -> None:
-        self.name, self.title = f"releases from {host}", path
+        self.name, self.title = f"releases from {host}:{path}", path
         self._node = node
         self._path = path
 
@@ -118,11 +118,11 @@ class File:
         """Its mode."""
         return self._node.mode(self._path)
 
-    def holds(self, user: str, token: GiteaToken) -> bool:
+    def holds(self, state: str, user: str, token: GiteaToken) -> bool:
         """By its last characters, unless others can read it."""
         value = (self._node.read(self._path) or "").strip()
         known = token.get("token_last_eight")
-        return bool(known) and value.endswith(str(known)) and self.state() == _MODE
+        return bool(known) and value.endswith(str(known)) and state == _MODE
 
     def put(self, user: str, made: GiteaToken) -> None:
         """Nobody sees it with another mode."""
@@ -177,6 +177,10 @@ class Repository:
 
     def present(self, tokens: Sequence[Token], files: Sequence[Content], branch: str, message: str) -> dict[str, Any]:
         """Have the tokens and the files. Raises AirgapError."""
+        if len({(token.user, token.permission) for token in tokens}) > len({token.user for token in tokens}):
+            raise AirgapError(
+                f"{tokens[0].user} cannot have two permissions in {self._owner}/{self._name}: name another user"
+            )
         self._gitea.repository(self._owner, self._name)
         for token in tokens:
             self._token(token)
@@ -186,12 +190,14 @@ class Repository:
 
     def absent(self, tokens: Sequence[Token]) -> dict[str, Any]:
         """Revoke the tokens where they are kept too, and take their users' rights. The users and files stay."""
+        revoked: set[int] = set()
         for token in tokens:
             before = len(self._result.actions)
             others = False
             if self._gitea.user(token.user) is not None:
                 mine = self._tokens(token)
-                others = len(self._all_tokens(token.user)) > len(mine)
+                revoked |= {each["id"] for each in mine}
+                others = any(each["id"] not in revoked for each in self._all_tokens(token.user))
                 for old in mine:
                     self._revoke(token, old)
             try:
@@ -227,7 +233,8 @@ class Repository:
             )
         tokens = self._tokens(wanted) if user or not self._dry_run else []
         state = wanted.place.state()
-        current = next((token for token in tokens if wanted.place.holds(wanted.user, token)), None)
+        there = [token for token in tokens if state is not None and wanted.place.holds(state, wanted.user, token)]
+        current = there[0] if there else None
         if current is not None and (wanted.rotate or set(current["scopes"]) != set(wanted.scopes)):
             current = None
         shown = _shown(wanted, current or {"id": 0})
@@ -244,7 +251,11 @@ class Repository:
         if len(self._result.actions) > before:
             self._note(
                 wanted,
-                {"user": user is not None, "permission": permission, "kept": state},
+                {
+                    "user": user is not None,
+                    "permission": permission,
+                    "kept": f"token {there[0]['id']}" if there else state and "(no token of it)",
+                },
                 {
                     "user": True,
                     "permission": permission if permission == "owner" else wanted.permission,

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,3 +70,19 @@ def test_every_option_and_value_is_documented(fake: FakeGitea, run: Run) -> None
     assert set(documentation) | {"gitea"} == set(module.ARGUMENT_SPEC)
     returned = set(run(module, **WHERE, ci_token={})) - {"changed", "diff", "invocation"}
     assert returned == set(yaml.safe_load(module.RETURN))
+
+
+def test_the_file_of_releases_has_a_place_of_its_own(
+    fake: FakeGitea, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("socket.gethostname", lambda: "control-1")
+    result = run(module, **WHERE, release_token={"path": "~/token"})
+    assert result["release_token"]["path"] == str(tmp_path / "token")
+    value = (tmp_path / "token").read_text().strip()
+    assert value == fake.tokens["lumen-release"][0]["sha1"]
+    assert value not in json.dumps(result)
+    assert fake.tokens["lumen-release"][0]["name"].startswith(f"releases from control-1:{tmp_path}")
+    refused = run(module, **WHERE, release_token={"path": "token"})
+    assert "release_token.path must be an absolute path" in refused["msg"]
+    assert "ci_token, release_token" in run(module, **WHERE, state="absent")["msg"]

@@ -20,8 +20,6 @@ SUCCESS, SKIPPED = "success", "skipped"
 _MARKS = {SUCCESS: "✔", "failure": "✖", "cancelled": "✖", SKIPPED: "–"}
 _WAITING = {"queued": "waits for a runner", "waiting": "waits for a runner", "blocked": "waits for another job"}
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+Z ?")
-#: When a step has begun that never did.
-_NEVER = "1970-"
 #: What the runner says after a step has failed.
 _TIDYING = re.compile(
     r".*(?:Cleaning up|Job failed|Job '.*' failed|skipping post step|exitcode '\d+': failure|Job succeeded"
@@ -81,7 +79,7 @@ def _steps(job: Job) -> list[Job]:
     and that it began in 1970.
     """
     steps = [
-        {**step, "conclusion": SKIPPED} if str(step.get("started_at")).startswith(_NEVER) else step
+        {**step, "conclusion": SKIPPED} if step.get("started_at") and not _moment(step["started_at"]) else step
         for step in job.get("steps") or ()
     ]
     ran = [number for number, step in enumerate(steps) if step.get("conclusion") not in (SKIPPED, None, "")]

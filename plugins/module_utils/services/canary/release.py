@@ -36,6 +36,7 @@ from ...engines.canary.journal import (
     of_canary,
 )
 from ...engines.canary.steps import after_verdict
+from ...engines.release_progress import BUMPED
 from ...errors import AirgapError
 from ...times import Clock, rfc3339
 from ..analysis import Check, GateResult, GateSpec, run_gate
@@ -56,8 +57,6 @@ _VERIFY_SECONDS = 60.0
 """How long EndpointSlices and pods may take to follow a Rollout that is where it should be."""
 _CATCH_UP_SECONDS, _QUIET_SECONDS = 3.0, 0.5
 
-#: Not of the canary, but of what brings it: Git names the image, and from then on it comes by itself.
-BUMPED = "bumped"
 _SUCCESSFUL, _INCONCLUSIVE = "Successful", "Inconclusive"
 
 # What reading, judging and changing may raise: an object of an unexpected shape must not end a release half-way.
@@ -876,6 +875,7 @@ class _Journal:
         phases = [str(entry.get("phase", "")) for entry in record.journal]
         self._entries = [entry for entry in record.journal if of_canary(entry)]
         self.account = Account(self._entries)
+        # Git names the image, and from then on it comes by itself.
         self.bumped = BUMPED in phases
         self._brought = record.resumed and self.bumped
 

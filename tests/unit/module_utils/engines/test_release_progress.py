@@ -74,6 +74,11 @@ def test_why_it_goes_back_is_said_once_and_what_git_said_last_counts() -> None:
     assert (found["failing"], found["git"]) == ("the tests failed", {"bump": "b4", "revert": "b3"})
 
 
+def test_what_somebody_notes_by_hand_does_not_stop_it() -> None:
+    found = progress([{"phase": "bumped"}, {"phase": "scanned", "scan": "none"}, {"phase": "failing"}])
+    assert (found["git"], found["scan"], found["failing"]) == ({"bump": ""}, {}, "")
+
+
 def test_a_scan_that_could_not_be_done_is_told_and_a_later_one_replaces_it() -> None:
     failed = {"phase": "scanned", "scan": {"failed": "no database"}}
     assert progress([failed])["scan"] == {"failed": "no database"}

@@ -266,7 +266,7 @@ def test_releases_have_an_account_of_their_own_and_a_file_that_only_its_owner_re
     ]
     (token,) = fake.tokens["lumen-release"]
     assert (path.read_text(), path.stat().st_mode & 0o777) == (token["sha1"] + "\n", 0o600)
-    assert token["name"] == "releases from control-1 of lumen/lumen 1"
+    assert token["name"] == f"releases from control-1:{path} of lumen/lumen 1"
     assert result["release_token"] == {
         "id": token["id"],
         "user": "lumen-release",
@@ -311,9 +311,39 @@ def test_each_machine_has_a_token_of_its_own_and_loses_it_alone(fake: FakeGitea,
     result = run(fake, state="absent", ci_token=None, release_token=other)
     assert result["actions"] == [f"revoke the token {second}", "remove " + other["path"]]
     assert fake.repositories["lumen/lumen"]["collaborators"]["lumen-release"] == "write"
-    assert [token["name"] for token in fake.tokens["lumen-release"]] == ["releases from control-1 of lumen/lumen 1"]
+    assert [token["name"] for token in fake.tokens["lumen-release"]] == [
+        f"releases from control-1:{path} of lumen/lumen 1"
+    ]
     assert path.exists()
     assert not Path(other["path"]).exists()
     last = run(fake, state="absent", ci_token=None, release_token=releases(path))
     assert "take lumen-release off the repository" in last["actions"]
     assert run(fake, state="absent", ci_token=None, release_token=releases(path))["changed"] is False
+
+
+def test_two_people_on_one_machine_do_not_take_each_others_token(fake: FakeGitea, path: Path, tmp_path: Path) -> None:
+    hers = releases(tmp_path / "alice" / "token")
+    run(fake, release_token=hers)
+    run(fake, release_token=releases(path))
+    assert run(fake, release_token=hers)["changed"] is False
+
+
+def test_one_account_for_both_is_taken_off_with_its_last_token(fake: FakeGitea, path: Path) -> None:
+    both = {"ci_token": CI, "release_token": releases(path, user="lumen-ci")}
+    run(fake, **both)
+    assert run(fake, **both)["changed"] is False
+    predicted = run(fake, dry_run=True, state="absent", **both)
+    result = run(fake, state="absent", **both)
+    assert predicted["actions"] == result["actions"]
+    assert result["actions"][-1] == "take lumen-ci off the repository"
+    with pytest.raises(AirgapError, match="lumen-ci cannot have two permissions in lumen/lumen"):
+        run(fake, ci_token=CI, release_token=releases(path, user="lumen-ci", permission="admin"))
+
+
+def test_a_diff_names_tokens_by_their_numbers(fake: FakeGitea, path: Path) -> None:
+    number = run(fake, release_token=releases(path))["release_token"]["id"]
+    fake.repositories["lumen/lumen"]["collaborators"]["lumen-release"] = "read"
+    (diff,) = run(fake, release_token=releases(path))["diff"]
+    before, after = json.loads(diff["before"]), json.loads(diff["after"])
+    assert before == {"user": True, "permission": "read", "kept": f"token {number}"}
+    assert after == {"user": True, "permission": "write", "kept": f"token {number}"}
