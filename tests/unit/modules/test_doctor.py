@@ -6,9 +6,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds import APPLICATION, ROLLOUT
 from ansible_collections.lumen.airgap.plugins.modules import doctor as module
 from ansible_collections.lumen.airgap.tests.unit.fakes.kube import FakeSession
@@ -95,3 +98,11 @@ def test_what_cannot_be_is_refused(options: dict[str, Any], says: str, run: Run)
     result = run(module, **{**ARGUMENTS, **options})
     assert result["failed"]
     assert says in result["msg"]
+
+
+def test_every_code_is_in_the_troubleshooting_table() -> None:
+    returned = yaml.safe_load(module.RETURN)["findings"]["contains"]["code"]["description"]
+    codes = re.findall(r"V\(([a-z-]+)\)", " ".join(returned))
+    table = (Path(__file__).parents[3] / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    assert len(codes) > 30
+    assert [code for code in codes if f"`{code}`" not in table] == []

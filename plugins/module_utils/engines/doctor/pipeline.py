@@ -179,7 +179,9 @@ def _tag(facts: Facts, pipeline: Pipeline, offline: bool) -> Iterator[Finding]:
             INFO,
             "The pipeline waits for the runner",
             subject,
-            "The runner is online and busy with another run, or about to take this one.",
+            "The runner is online and busy with another run, or about to take this one."
+            if pipeline.runners is not None
+            else "No runner has taken it yet. Which there are, Gitea tells owners of the repository alone.",
             [f"run {run.get('id')}: {run.get('html_url', '')}", *(_told(runner) for runner in pipeline.runners or ())],
             ["Wait; or see what the runner is busy with in Gitea under Actions."],
         )

@@ -202,6 +202,13 @@ def test_a_job_that_waits_for_a_busy_runner_is_only_told() -> None:
         pipeline=pipeline(runs=[run(status="queued", conclusion="")], jobs=jobs, runners=[runner(busy=True)])
     )
     assert one(facts, "pipeline-waiting").severity == "info"
+    assert "online and busy" in one(facts, "pipeline-waiting").cause
+
+
+def test_who_may_not_see_the_runners_is_told_so_of_a_run_that_waits() -> None:
+    jobs = [{"name": "test", "status": "waiting", "labels": ["ubuntu-latest"]}]
+    waiting = pipeline(runs=[run(status="queued", conclusion="")], jobs=jobs, runners=None)
+    assert "owners of the repository alone" in one(healthy(pipeline=waiting), "pipeline-waiting").cause
 
 
 def test_a_run_between_two_jobs_is_no_finding() -> None:
