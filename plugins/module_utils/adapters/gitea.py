@@ -120,7 +120,7 @@ class Gitea:
         if ca_path and not os.path.isfile(ca_path):
             raise AirgapError(f"there is no file {ca_path}, which is named as gitea.ca_path")
         login = (options["username"], options.get("password") or "") if options.get("password") else None
-        return cls(
+        made = cls(
             options["url"],
             token=options.get("token"),
             login=login,
@@ -128,6 +128,12 @@ class Gitea:
             timeout=options.get("timeout") or 10.0,
             session=session,
         )
+        if not (options.get("token") or login):
+            raise AirgapError(
+                "gitea.token is empty. The inventory has it as airgap_gitea_token or airgap_release_gitea_token: is "
+                "the file there that it is read from?"
+            )
+        return made
 
     def with_token(self, token: str) -> Gitea:
         """The same Gitea as the owner of ``token`` sees it."""

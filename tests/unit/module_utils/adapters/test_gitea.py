@@ -240,3 +240,9 @@ def test_the_last_commit_of_a_file(fake: FakeGitea) -> None:
     assert gitea.last_commit("lumen", "lumen", "main", "a.yaml") is None
     gitea.put_content("lumen", "lumen", "a.yaml", "main", b"x", "bump [skip ci]", None)
     assert (gitea.last_commit("lumen", "lumen", "main", "a.yaml") or {})["commit"]["message"] == "bump [skip ci]"
+
+
+@pytest.mark.parametrize("token", [None, ""])
+def test_an_empty_token_is_refused_before_anything_is_asked(token: str | None) -> None:
+    with pytest.raises(AirgapError, match=r"gitea\.token is empty"):
+        Gitea.connect({"url": URL, "token": token})
