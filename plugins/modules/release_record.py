@@ -112,10 +112,18 @@ options:
     default: 60
   retry:
     description:
-      - Release a version again that was rolled back before.
+      - Release a version again that was rolled back the last time that it reached the cluster.
       - A version that was promoted before is released again too, instead of being returned as it is.
     type: bool
     default: false
+  unmeasured:
+    description:
+      - Its canary is to skip its analyses, for O(state=acquired).
+      - A version is refused then that has reached the cluster and was never promoted there. One that nobody remembers
+        is taken.
+    type: bool
+    default: false
+    version_added: 0.5.0
   force_unlock:
     description:
       - Take the Lease from whoever holds it. Its release, if it is another one, is given up, and returned as one of
@@ -337,6 +345,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "reason": {"type": "str", "default": ""},
     "lease_seconds": {"type": "int", "default": 60},
     "retry": {"type": "bool", "default": False},
+    "unmeasured": {"type": "bool", "default": False},
     "force_unlock": {"type": "bool", "default": False},
 }
 REQUIRED_IF = [
@@ -362,6 +371,7 @@ def record(params: dict[str, Any], session: Session, clock: Clock, dry_run: bool
             force_unlock=params["force_unlock"],
             lease_seconds=params["lease_seconds"],
             retry=params["retry"],
+            unmeasured=params["unmeasured"],
             dry_run=dry_run,
         )
         return {"changed": acquired.changed, "release": acquired.as_dict(), "abandoned": acquired.abandoned}

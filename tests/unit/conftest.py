@@ -6,10 +6,16 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from ansible_collections.lumen.airgap.tests.unit.fakes.clock import FakeClock
 from ansible_collections.lumen.airgap.tests.unit.fakes.kube import FakeSession
 from ansible_collections.lumen.airgap.tests.unit.fakes.stream import FakeStream
+
+# A shell has what it starts in the background ignore it, and tests of an interruption would see none.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

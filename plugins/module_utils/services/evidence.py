@@ -17,6 +17,7 @@ from typing import Any
 
 from ..adapters.node import Node
 from ..engines.canary.account import Account, by_hand
+from ..engines.canary.journal import of_canary
 from ..engines.evidence_page import render
 from ..engines.release_progress import progress
 from ..errors import AirgapError
@@ -197,12 +198,12 @@ def _reason(release: Mapping[str, Any], result: Mapping[str, Any], outcome: str)
 
 
 def _timeline(release: Mapping[str, Any], result: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The journal and the canary's own timeline in one; while the canary ran, its own says it better."""
+    """The journal and the canary's own timeline in one; of the canary, while it ran, its own says it better."""
     told = [{"at": entry["at"], "text": entry["text"]} for entry in result.get("timeline") or []]
     times = [parse_rfc3339(entry["at"]) for entry in told]
     for entry in release.get("journal") or []:
         at = parse_rfc3339(entry["at"])
-        if not times or at < min(times) or at > max(times):
+        if not of_canary(entry) or not times or at < min(times) or at > max(times):
             told.append({"at": entry["at"], "text": entry_text(entry)})
     return sorted(told, key=lambda entry: parse_rfc3339(entry["at"]))
 

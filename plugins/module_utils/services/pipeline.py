@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 _TICK = 1.0
 _SHOWN = 10
+#: How long a tag may be there before its run is, in seconds: Gitea makes the run as it takes the tag.
+_SETTLED = 15.0
 _COMMIT = re.compile(r"[0-9A-Fa-f]{7,64}")
 
 
@@ -102,7 +104,13 @@ class Pipeline:
     def preview(self) -> dict[str, Any]:
         """Check mode: refuse what a run would refuse, and say what would be tagged."""
         tag, commit = self._look()
-        run = self._runs(commit) if tag else None
+        # A run that was killed may have made the tag just now.
+        run = self._appearing(commit, min(_SETTLED, self._wanted.start_deadline)) if tag else None
+        if tag and run is None:
+            raise AirgapError(
+                f"The tag {self._wanted.tag} of {self._title} is there, on the commit {commit[:_SHOWN]}, and has "
+                f"started no run. It will start none any more: release another version. {self._why_none()}"
+            )
         done = run is not None and run.get("status") == "completed"
         going = not done or (self._wanted.retry and run is not None and run.get("conclusion") != engine.SUCCESS)
         return {"changed": going, "tag": self._wanted.tag, "commit": commit, "run": {}, "jobs": [], "bump": {}}
@@ -215,15 +223,21 @@ class Pipeline:
         if run is None:
             raise AirgapError(
                 f"The tag {self._wanted.tag} of {self._title} has started no run within "
-                f"{self._wanted.start_deadline:g} s. Has the repository Actions, and does a workflow in it run on "
-                "this tag? `ansible-playbook -i INVENTORY lumen.airgap.doctor` looks for the cause."
+                f"{self._wanted.start_deadline:g} s. {self._why_none()}"
             )
         self._tell(run)
         return run
 
-    def _appearing(self, commit: str) -> dict[str, Any] | None:
-        """The run of the tag; None when there is none by the deadline for that."""
-        end = self._clock.monotonic() + self._wanted.start_deadline
+    @staticmethod
+    def _why_none() -> str:
+        return (
+            "Has the repository Actions, and does a workflow in it run on this tag? `ansible-playbook -i INVENTORY "
+            "lumen.airgap.doctor` looks for the cause."
+        )
+
+    def _appearing(self, commit: str, seconds: float | None = None) -> dict[str, Any] | None:
+        """The run of the tag; None when there is none within ``seconds``, or else the deadline for that."""
+        end = self._clock.monotonic() + (self._wanted.start_deadline if seconds is None else seconds)
         while True:
             run = self._insist(lambda: self._runs(commit), end)
             if run:

@@ -140,23 +140,26 @@ class Record:
         force_unlock: bool = False,
         lease_seconds: int = 60,
         retry: bool = False,
+        unmeasured: bool = False,
         dry_run: bool = False,
     ) -> Record:
         """Begin the release of ``version``, or take up the one that a run before has left.
 
         A version that was promoted, and after it no other one, is returned with that outcome and without the Lease:
-        nothing is to be done, unless ``retry`` asks for another release of it. ``process`` is
-        ``services.process.find()``. ``dry_run`` decides and refuses in the same way, and writes nothing.
+        nothing is to be done, unless ``retry`` asks for another release of it. ``unmeasured``: the analyses of its
+        canary are to be skipped. ``process`` is ``services.process.find()``. ``dry_run`` decides and refuses in the
+        same way, and writes nothing.
 
-        Raises ``AirgapError`` when another run holds the Lease, naming it, and, where ``retry`` is not given, when the
-        version was rolled back, or promoted before another one.
+        Raises ``AirgapError`` when another run holds the Lease, naming it; where ``retry`` is not given, when the
+        version was rolled back, or promoted before another one; and with ``unmeasured``, when it has reached the
+        cluster and was never promoted, as far as is remembered.
         """
         if not _VERSION.fullmatch(version):
             raise AirgapError(f"'{version}' cannot be a version: only letters, digits, '.', '_' and '-', up to 128.")
         lock = _Lock(session, clock, namespace, app)
         book = _Book(session, namespace, app)
         for _attempt in range(_ATTEMPTS):
-            decision = _decide(lock, book, version, run, process, force_unlock, retry)
+            decision = _decide(lock, book, version, run, process, force_unlock, retry, unmeasured)
             if decision.step == "done" or dry_run:
                 return cls._from(session, clock, namespace, app, decision, book)
             try:
@@ -360,6 +363,7 @@ def _decide(
     process: Mapping[str, Any],
     force_unlock: bool,
     retry: bool,
+    unmeasured: bool,
 ) -> _Decision:
     holder = lock.read()
     book.read()
@@ -386,7 +390,14 @@ def _decide(
             )
     if going_on:
         return _Decision("resume", release_id, version, run, holder)
-    if book.last_outcome(version) == ROLLED_BACK and not retry:
+    last = book.last_outcome(version)
+    if unmeasured and last is not None and not book.was_promoted(version):
+        raise AirgapError(
+            f"{version} of {lock.app} was never promoted, and {last.replace('_', ' ')} when it was released last"
+            f"{book.when(version)}. Without its analyses nothing would show that it is bad. Name a version that was "
+            "promoted, or have it measured: with playbooks/rollback.yml, -e analyse=true."
+        )
+    if last == ROLLED_BACK and not retry:
         raise AirgapError(
             f"{version} of {lock.app} was rolled back before{book.when(version)}. "
             "Release a corrected version, or set retry to try this one again."
@@ -405,7 +416,12 @@ def _refusal(lock: _Lock, holder: Holder, version: str, release_id: str) -> Airg
     where = f" (process {holder.process['pid']} on {holder.process['host']})" if holder.process else ""
     left = holder.expires - now
     state = f"held for another {left:.0f} s" if left > 0 else f"expired {-left:.0f} s ago"
-    if holder.release_id == release_id:
+    if holder.release_id != release_id and processes.alive(holder.process) is False:
+        advice = (
+            f"That process is dead, so nobody ends the release {holder.release_id}: run it again to finish it, or "
+            "playbooks/abort.yml to take it back, or set force_unlock to give it up for this one."
+        )
+    elif holder.release_id == release_id:
         advice = "Wait until it has ended or its Lease has expired, or set force_unlock to take it over now."
     else:
         advice = (
@@ -580,15 +596,23 @@ class _Book:
         self.entries = []
 
     def last_outcome(self, version: str) -> str | None:
-        """Of the latest release of ``version``."""
-        return next((release.get("outcome") for release in self._releases() if release["version"] == version), None)
+        """Of the latest release of ``version`` that has reached the cluster; None when none is remembered."""
+        release = self._last(version)
+        return release.get("outcome") if release else None
+
+    def _last(self, version: str) -> dict[str, Any] | None:
+        of_it = (release for release in self._releases() if release["version"] == version)
+        return next((release for release in of_it if _reached(release)), None)
+
+    def was_promoted(self, version: str) -> bool:
+        """Whether any release of ``version`` was."""
+        return any(each["version"] == version and each.get("outcome") == PROMOTED for each in self._releases())
 
     def last_promoted(self) -> dict[str, Any] | None:
         """The latest release that was promoted; None where nobody knows what one after it has left in the cluster."""
         for release in self._releases():
-            outcome = release.get("outcome")
-            if outcome != ROLLED_BACK and (outcome != FAILED or release.get("reached")):
-                return release if outcome == PROMOTED else None
+            if release.get("outcome") != ROLLED_BACK and _reached(release):
+                return release if release.get("outcome") == PROMOTED else None
         return None
 
     def release(self, release_id: str) -> dict[str, Any] | None:
@@ -596,12 +620,12 @@ class _Book:
         return next((release for release in self._releases() if release["id"] == release_id), None)
 
     def when(self, version: str) -> str:
-        """When, in which and why the latest release of ``version`` ended, as a part of a sentence."""
-        for release in self._releases():
-            if release["version"] == version:
-                reason = f": {release['reason']}" if release.get("reason") else ""
-                return f", at {release.get('finished_at')} ({release['id']}{reason})"
-        return ""
+        """When, in which and why the release ended that ``last_outcome`` tells of, as a part of a sentence."""
+        release = self._last(version)
+        if release is None:
+            return ""
+        reason = f": {release['reason']}" if release.get("reason") else ""
+        return f", at {release.get('finished_at')} ({release['id']}{reason})"
 
     def write(self) -> None:
         """Raises ``Conflict`` when somebody else has written since ``read``."""
@@ -641,6 +665,11 @@ class _Book:
                 return text
             for entry in telling[: (len(telling) + 1) // 2]:
                 del entry["seen"]
+
+
+def _reached(release: Mapping[str, Any]) -> bool:
+    """Whether it may have left something in the cluster: one that failed before its canary has not."""
+    return release.get("outcome") != FAILED or bool(release.get("reached"))
 
 
 def _newest(entries: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:

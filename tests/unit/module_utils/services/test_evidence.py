@@ -34,7 +34,7 @@ def release(**changes: Any) -> dict[str, Any]:
         "journal": [
             {"phase": "acquired", "at": "2026-01-01T00:00:00Z", "run": "r1"},
             {"phase": "pushed", "at": "2026-01-01T00:00:30Z", "run": "r1", "digest": "sha256:1", "bytes": 7},
-            {"phase": "step", "at": "2026-01-01T00:01:10Z", "run": "r1"},
+            {"phase": "canary_step", "at": "2026-01-01T00:01:10Z", "run": "r1"},
             {"phase": "promoted", "at": "2026-01-01T00:02:00Z", "run": "r1"},
         ],
         **changes,
@@ -291,3 +291,14 @@ def test_a_release_that_was_given_up_says_so() -> None:
     assert document["finished_at"] == "2026-01-01T00:09:00Z"
     assert [entry["text"] for entry in document["timeline"]][-1] == "promoted"
     assert text(document)[0].startswith("api v1: abandoned after 9:00")
+
+
+def test_who_takes_a_canary_up_and_what_was_scanned_meanwhile_stand_among_what_the_canary_tells() -> None:
+    journal = [
+        {"phase": "canary_started", "at": "2026-01-01T00:01:00Z", "text": "begun"},
+        {"phase": "resumed", "at": "2026-01-01T00:01:20Z", "text": "taken up by the run r2"},
+        {"phase": "canary_step", "at": "2026-01-01T00:01:30Z", "text": "a step"},
+        {"phase": "scanned", "at": "2026-01-01T00:01:40Z", "text": "Trivy has found nothing"},
+    ]
+    told = [entry["text"] for entry in build(release(journal=journal), canary(), EPOCH)["timeline"]]
+    assert told == ["weight 20", "taken up by the run r2", "Trivy has found nothing", "Healthy"]

@@ -197,7 +197,7 @@ def test_a_tag_of_another_commit_is_refused(site: Site) -> None:
 
 
 def test_a_branch_that_has_moved_on_since_its_tag_is_taken_up(site: Site) -> None:
-    site.repository["tags"]["v1"] = {"sha": OTHER, "message": "fix: less"}
+    Gitea(URL, token=TOKEN, session=site.gitea.session()).create_tag("lumen", "lumen", "v1", OTHER, "")
     assert site.pipeline(target="release-1.x").preview()["commit"] == OTHER
     assert site.pipeline(target=OTHER.upper()).preview()["commit"] == OTHER
 
@@ -208,6 +208,15 @@ def test_a_tag_that_starts_no_run_is_not_waited_for_long(site: Site) -> None:
         site.pipeline(start_deadline=20.0).run()
     assert late.value.details["running"] is True  # a busy Gitea may start it yet
     assert 20 <= site.clock.monotonic() < 23
+
+
+def test_a_tag_from_before_that_has_no_run_is_refused_before_anything_waits_for_it(site: Site) -> None:
+    site.gitea.tagged = lambda name, sha: None
+    site.repository["tags"]["v1"] = {"sha": OTHER, "message": "fix: less"}
+    with pytest.raises(AirgapError, match=r"on the commit bbbbbbbbbb, and has started no run\. .* another version"):
+        site.pipeline(start_deadline=60.0).preview()
+    # One that a killed run has just made is given the time to have one.
+    assert 15 <= site.clock.monotonic() < 18
 
 
 def test_a_run_that_takes_too_long_says_what_was_seen_last(site: Site) -> None:

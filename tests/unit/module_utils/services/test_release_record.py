@@ -200,6 +200,44 @@ def test_a_rolled_back_version_needs_retry_after_another_release_too(app: App) -
         app.acquire("v1")
 
 
+def test_a_rolled_back_version_needs_retry_also_when_another_try_did_not_reach_the_cluster(app: App) -> None:
+    app.acquire().finish("rolled_back", "too many errors")
+    app.acquire(run="r2", retry=True).finish("failed", "the tag is on another commit")
+    with pytest.raises(AirgapError, match="api-v1-1: too many errors"):
+        app.acquire(run="r3")
+
+
+@pytest.mark.parametrize("ending", ["rolled_back", "given up", "unverified"])
+def test_what_was_tried_and_never_promoted_is_not_brought_out_unmeasured(app: App, ending: str) -> None:
+    app.acquire("v0").finish("promoted")
+    bad = app.acquire("v1")
+    if ending == "given up":
+        app.acquire("v2", run="r2", force_unlock=True).finish("rolled_back")
+    elif ending == "rolled_back":
+        bad.finish("rolled_back", "too many errors")
+    else:
+        bad.note("canary_started")
+        bad.finish("failed", "stable could not be verified")
+    with pytest.raises(AirgapError, match=r"v1 of api was never promoted, and .* -e analyse=true"):
+        app.acquire("v1", run="r3", retry=True, unmeasured=True)
+    # What nobody remembers, what was promoted once, and what is measured may come.
+    for version, unmeasured in (("v9", True), ("v0", True), ("v1", False)):
+        app.acquire(version, run="r3", retry=True, unmeasured=unmeasured).finish("failed", "only asked")
+
+
+def test_going_back_once_more_after_it_has_failed_is_not_refused(app: App) -> None:
+    app.acquire("v0").finish("promoted")
+    app.acquire("v0", run="r2", retry=True, unmeasured=True).finish("rolled_back", "a node was away")
+    assert app.acquire("v0", run="r3", retry=True, unmeasured=True).release_id == "api-v0-3"
+
+
+def test_of_a_dead_holder_it_is_said_that_nobody_will_end_its_release(app: App, living: dict[int, bool | None]) -> None:
+    app.acquire()
+    living[10] = False
+    with pytest.raises(AirgapError, match=r"process is dead, so nobody ends the release api-v1-1: .*abort\.yml"):
+        app.acquire("v2", run="r2", found=THERE)
+
+
 def test_a_version_that_never_reached_the_cluster_may_simply_be_tried_again(app: App) -> None:
     app.acquire().finish("failed", "registry down")
     assert app.acquire(run="r2").release_id == "api-v1-2"
@@ -282,7 +320,7 @@ def test_another_version_is_refused_even_after_the_lease_has_expired(app: App, l
     assert "v2 of api cannot be released" in caught.value.message
     assert "api-v1-1/r1" in caught.value.message
     assert "expired 540 s ago" in caught.value.message
-    assert "run that release again" in caught.value.message
+    assert "run it again to finish it" in caught.value.message
 
 
 def test_force_unlock_takes_the_same_release_from_a_living_run(app: App) -> None:
