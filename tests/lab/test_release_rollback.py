@@ -44,10 +44,22 @@ def test_from_what_is_promoted_and_again(stage: Stage) -> None:
     # An analysis would fail now: going back does not wait for one.
     stage.site.verdict(stage.cluster, good=False)
     evidence = ended(stage, back(stage, first), first, "promoted", first)
-    assert set(evidence["git"]) == {"bump"}
+    assert (set(evidence["git"]), evidence["reason"]) == ({"bump"}, "gone back to it, with its steps skipped")
     # With one it goes back to where it came from.
     again = ended(stage, back(stage, second, analyse="true"), second, "rolled_back", first)
     assert set(again["git"]) == {"bump", "revert"}
+
+
+def test_to_one_that_was_never_promoted_only_with_its_analyses(stage: Stage) -> None:
+    bad, before = stage.version, stage.before
+    stage.site.verdict(stage.cluster, good=False)
+    ended(stage, stage.release(), bad, "rolled_back", before)
+    code, said = back(stage, bad).end()
+    assert code != 0
+    assert f"{bad} of fault-app was never promoted" in " ".join(said.split())
+    assert stage.site.unsettled(stage.cluster, stage.site.image(before)) == ""
+    stage.site.verdict(stage.cluster, good=True)
+    assert ended(stage, back(stage, bad, analyse="true"), bad, "promoted", bad)["reason"] == ""
 
 
 def test_from_a_canary_on_its_way_and_killed_twice(stage: Stage) -> None:
