@@ -224,3 +224,15 @@ def test_the_inventory_sets_what_the_plays_read() -> None:
     assert {name for name in wanted if not re.search(rf"^\s*{name}:", text, re.MULTILINE)} == set()
     everything = set(re.findall(r"^\s*(airgap_[a-z_]+):", text, re.MULTILINE))
     assert everything <= wanted | {"airgap_app_image_repository"}, "nobody reads these"
+
+
+def test_whoever_has_an_image_built_has_it_pushed() -> None:
+    """The scan stands between the two in a release, and nothing does anywhere else."""
+    building = [
+        path
+        for folder in ("playbooks", "lab/playbooks", "molecule")
+        for path in (ROOT / folder).rglob("*.yml")
+        if re.search(r"include_tasks: \S*\bbuild\.yml|import_tasks: \S*\bbuild\.yml", path.read_text(encoding="utf-8"))
+    ]
+    assert sorted(path.name for path in building) == ["image.yml", "published.yml"]
+    assert all("push.yml" in path.read_text(encoding="utf-8") for path in building)
