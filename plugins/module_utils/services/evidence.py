@@ -64,7 +64,7 @@ def build(
         "image": image or result.get("image") or made.get("image"),
         "digest": digest or made.get("digest"),
         "commit": commit or made.get("commit"),
-        "pipeline": _pipeline(release),
+        "pipeline": dict(made.get("pipeline") or {}),
         "git": reached["git"],
         "before": reached["stable"],
         "who": dict(who or {}),
@@ -182,12 +182,6 @@ def _last(release: Mapping[str, Any], result: Mapping[str, Any]) -> str | None:
         return None
     times = [result["finished_at"], *(entry["at"] for entry in release.get("journal") or [])]
     return str(max(times, key=parse_rfc3339))
-
-
-def _pipeline(release: Mapping[str, Any]) -> dict[str, Any]:
-    """The run that made the image, if one did."""
-    runs = [entry["pipeline"] for entry in release.get("journal") or [] if entry.get("pipeline")]
-    return dict(runs[-1]) if runs else {}
 
 
 def _reason(release: Mapping[str, Any], result: Mapping[str, Any], outcome: str) -> str:

@@ -11,23 +11,22 @@ as Gitea has that token with the wanted scopes, it is taken to be current.
 
 from __future__ import annotations
 
-import functools
 import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Callable, NamedTuple, Protocol
+from typing import Any, Callable, NamedTuple, Protocol, TypeVar
 
 from ..adapters.gitea import Gitea, GiteaError, NotFound
 from ..adapters.node import Node
 from ..errors import AirgapError
 
+T = TypeVar("T")
+
 #: What a token is for.
 PIPELINE, RELEASES = "the pipeline", "releases"
 
 _ATTEMPTS = 3
-
-
 _MODE = "0600"
 
 GiteaToken = Mapping[str, Any]
@@ -192,28 +191,8 @@ class Repository:
         """Revoke the tokens where they are kept too, and take their users' rights. The users and files stay."""
         revoked: set[int] = set()
         for token in tokens:
-            before = len(self._result.actions)
-            others = False
-            if self._gitea.user(token.user) is not None:
-                mine = self._tokens(token)
-                revoked |= {each["id"] for each in mine}
-                others = any(each["id"] not in revoked for each in self._all_tokens(token.user))
-                for old in mine:
-                    self._revoke(token, old)
-            try:
-                if token.place.state() is not None:
-                    self._do(f"remove {token.place.title}", token.place.remove)
-                # Another machine's releases may have the same account.
-                if not others and self._permission(token) not in ("none", "owner"):
-                    self._do(f"take {token.user} off the repository", functools.partial(self._take_off, token.user))
-            except NotFound:  # with the repository its secrets are gone
-                pass
-            if len(self._result.actions) > before:
-                self._note(token, {"present": True}, {"present": False})
+            self._remove(token, revoked)
         return self._result.as_dict()
-
-    def _take_off(self, user: str) -> None:
-        self._gitea.remove_collaborator(self._owner, self._name, user)
 
     # --- tokens -----------------------------------------------------------------------------------------------------
 
@@ -233,16 +212,17 @@ class Repository:
             )
         tokens = self._tokens(wanted) if user or not self._dry_run else []
         state = wanted.place.state()
-        there = [token for token in tokens if state is not None and wanted.place.holds(state, wanted.user, token)]
-        current = there[0] if there else None
+        held = next(
+            (token for token in tokens if state is not None and wanted.place.holds(state, wanted.user, token)), None
+        )
+        current = held
         if current is not None and (wanted.rotate or set(current["scopes"]) != set(wanted.scopes)):
             current = None
-        shown = _shown(wanted, current or {"id": 0})
+        made: GiteaToken | None = None
         if current is None:
-            made: list[GiteaToken] = []
             what = f"make a token and write it to {wanted.place.title}"
-            self._do(what, lambda: made.append(self._renew(wanted, tokens)))
-            shown = _shown(wanted, made[0]) if made else shown
+            made = self._do(what, lambda: self._renew(wanted, tokens))
+        shown = _shown(wanted, current or made or {"id": 0})
         self._result.tokens[wanted.purpose] = shown
         # What a run that was broken off has left, too.
         for old in tokens:
@@ -254,7 +234,7 @@ class Repository:
                 {
                     "user": user is not None,
                     "permission": permission,
-                    "kept": f"token {there[0]['id']}" if there else state and "(no token of it)",
+                    "kept": f"token {held['id']}" if held else state and "(no token of it)",
                 },
                 {
                     "user": True,
@@ -262,6 +242,30 @@ class Repository:
                     "kept": f"token {shown['id']}" if shown["id"] else "(a new token)",
                 },
             )
+
+    def _remove(self, token: Token, revoked: set[int]) -> None:
+        """``revoked`` are the tokens of which this run has done so; those of ``token`` are added."""
+        before = len(self._result.actions)
+        others = False
+        if self._gitea.user(token.user) is not None:
+            mine = self._tokens(token)
+            revoked |= {each["id"] for each in mine}
+            others = any(each["id"] not in revoked for each in self._all_tokens(token.user))
+            for old in mine:
+                self._revoke(token, old)
+        try:
+            if token.place.state() is not None:
+                self._do(f"remove {token.place.title}", token.place.remove)
+            # Another machine's releases may have the same account.
+            if not others and self._permission(token) not in ("none", "owner"):
+                self._do(
+                    f"take {token.user} off the repository",
+                    lambda: self._gitea.remove_collaborator(self._owner, self._name, token.user),
+                )
+        except NotFound:  # with the repository its secrets are gone
+            pass
+        if len(self._result.actions) > before:
+            self._note(token, {"present": True}, {"present": False})
 
     def _check_user(self, wanted: Token, user: dict[str, Any]) -> None:
         if user.get("is_admin"):
@@ -354,10 +358,11 @@ class Repository:
 
     # --- results ----------------------------------------------------------------------------------------------------
 
-    def _do(self, action: str, call: Callable[[], Any]) -> None:
-        if not self._dry_run:
-            call()
+    def _do(self, action: str, call: Callable[[], T]) -> T | None:
+        """What ``call`` returns; None in check mode."""
+        done = None if self._dry_run else call()
         self._result.actions.append(action)
+        return done
 
     def _note(self, token: Token, before: dict[str, Any], after: dict[str, Any]) -> None:
         header = f"{self._owner}/{self._name}: token of {token.purpose}"

@@ -28,6 +28,10 @@ _TICK = 1.0
 _SHOWN = 10
 #: How long a tag may be there before its run is, in seconds: Gitea makes the run as it takes the tag.
 _SETTLED = 15.0
+_WHY_NONE = (
+    "Has the repository Actions, and does a workflow in it run on this tag? `ansible-playbook -i INVENTORY "
+    "lumen.airgap.doctor` looks for the cause."
+)
 _COMMIT = re.compile(r"[0-9A-Fa-f]{7,64}")
 
 
@@ -109,7 +113,7 @@ class Pipeline:
         if tag and run is None:
             raise AirgapError(
                 f"The tag {self._wanted.tag} of {self._title} is there, on the commit {commit[:_SHOWN]}, and has "
-                f"started no run. It will start none any more: release another version. {self._why_none()}"
+                f"started no run. It will start none any more: release another version. {_WHY_NONE}"
             )
         done = run is not None and run.get("status") == "completed"
         going = not done or (self._wanted.retry and run is not None and run.get("conclusion") != engine.SUCCESS)
@@ -223,17 +227,10 @@ class Pipeline:
         if run is None:
             raise AirgapError(
                 f"The tag {self._wanted.tag} of {self._title} has started no run within "
-                f"{self._wanted.start_deadline:g} s. {self._why_none()}"
+                f"{self._wanted.start_deadline:g} s. {_WHY_NONE}"
             )
         self._tell(run)
         return run
-
-    @staticmethod
-    def _why_none() -> str:
-        return (
-            "Has the repository Actions, and does a workflow in it run on this tag? `ansible-playbook -i INVENTORY "
-            "lumen.airgap.doctor` looks for the cause."
-        )
 
     def _appearing(self, commit: str, seconds: float | None = None) -> dict[str, Any] | None:
         """The run of the tag; None when there is none within ``seconds``, or else the deadline for that."""
