@@ -255,7 +255,9 @@ def _restarted(facts: Facts, view: RolloutView) -> Iterator[Finding]:
     touched = last_spec_change(facts.rollout)
     ended = _ended(facts, last.name)
     again = _number(last.revision) < _number(view.revision)
-    by_hand = again or (touched is not None and ended is not None and touched[1] > ended)
+    # Both are told in whole seconds. Within the same one, the touch came after: a version that is measured was asked
+    # for some seconds before.
+    by_hand = again or (touched is not None and ended is not None and touched[1] >= ended)
     if not by_hand and ended is not None and facts.now - ended < _UNSEEN_SECONDS:
         return  # the controller is about to abort it
     evidence = [

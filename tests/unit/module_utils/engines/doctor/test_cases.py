@@ -556,6 +556,12 @@ def test_steps_that_were_touched_leave_the_revision() -> None:
     assert any(line.startswith("its spec was last written by kubectl-edit at") for line in found.evidence)
 
 
+def test_a_touch_within_the_second_of_the_abort_is_no_retry() -> None:
+    """The API server and the controller tell whole seconds."""
+    found = one(restarted(written=-120), "restarted-after-abort")
+    assert (found.severity, "Its spec was touched" in found.cause) == ("error", True)
+
+
 def test_a_retry_leaves_the_spec() -> None:
     found = one(restarted(written=-600), "restarted-after-abort")
     assert (found.severity, "retry" in found.cause) == ("warning", True)
