@@ -2,14 +2,19 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""rollback.yml: from what is promoted, from a canary on its way, killed and run again, and failing itself."""
+"""rollback.yml: from what is promoted, from a canary on its way, killed and run again, and failing itself.
+
+And the way back from what was promoted and is not what is found then.
+"""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from .plays import Run
-from .release_stage import Stage, site, stage
+from .release_site import APP, kubectl
+from .release_stage import CHECK, Stage, site, stage
 
 __all__ = ["site", "stage"]
 
@@ -87,3 +92,27 @@ def test_one_that_fails_from_a_canary_on_its_way_ends_on_stable(stage: Stage) ->
     stage.site.verdict(stage.cluster, good=False)
     ended(stage, back(stage, older, force_unlock="true", analyse="true"), older, "rolled_back", stable)
     assert stage.site.commits(bad) == (1, 1)
+
+
+def test_back_from_a_promotion_that_is_not_verified_waits_for_no_analysis(stage: Stage) -> None:
+    """A pod that is nobody's gets traffic of the Service, until Git is taken back."""
+    run = stage.release()
+    assert run.until(CHECK), run.text[-6000:]
+    namespace = stage.cluster.namespace
+    container = {"name": APP, "image": stage.site.image(stage.before), "args": ["serve", ":8080"]}
+    stranger = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "stranger", "namespace": namespace, "labels": {"app": APP}},
+        "spec": {"containers": [container], "terminationGracePeriodSeconds": 0},
+    }
+    try:
+        kubectl("apply", "-f", "-", stdin=json.dumps(stranger))
+        assert run.until(r"TASK \[Take the bump back"), run.text[-6000:]
+        # The canary that brings the old version would not pass.
+        stage.site.verdict(stage.cluster, good=False)
+    finally:
+        kubectl("-n", namespace, "delete", "pod", "stranger", "--ignore-not-found")
+    evidence = ended(stage, run, stage.version, "failed", stage.before)
+    assert "still sends to stranger" in evidence["reason"]
+    assert stage.site.commits(stage.version) == (1, 1)

@@ -363,14 +363,19 @@ class Follower:
         return self.result(record) in ("skipped", "Inconclusive")
 
     def times(self, change: Change) -> list[tuple[float | None, float | None]]:
-        """When each step began and ended, in epoch seconds. Of one that was over before anybody looked, what the
+        """When each step began and ended, in epoch seconds. Of one whose beginning, or end, nobody watched, what the
         objects of the cluster tell: it ended when the next one began. None where nothing does."""
         return [
             (self._began(change, record), self._began(change, following) if following else None)
             if record.ended_by == "unseen"
-            else (record.started_at, record.finished_at)
+            else (self._started(change, record), record.finished_at)
             for record, following in zip(change.steps, [*change.steps[1:], None])
         ]
+
+    def _started(self, change: Change, record: StepRecord) -> float | None:
+        """It had begun when it was first seen, unless that was watched."""
+        told = None if record.watched else self._began(change, record)
+        return record.started_at if told is None else told
 
     def _began(self, change: Change, record: StepRecord) -> float | None:
         runs = [run for run in self._runs(change) if run.step is not None]

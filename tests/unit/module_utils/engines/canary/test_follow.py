@@ -291,9 +291,22 @@ def test_the_first_step_was_over_before_anybody_looked(history: str, began: floa
     assert follower.change is not None
     first, second = follower.times(follower.change)
     assert first == (began, 90.0)
-    assert second == (100.0, None)  # as it was seen
+    assert second == (90.0, None)  # as the Rollout says of its pause
     follower.change.attempt = 2
-    assert follower.times(follower.change)[0] == (None, None)
+    assert follower.times(follower.change) == [(None, None), (100.0, None)]  # as they were seen
+
+
+def test_an_analysis_that_is_taken_up_began_with_its_run() -> None:
+    """Not after its first measurements, when somebody began to look."""
+    follower = Follower("api")
+    follower.see("Rollout", rollout(1, currentStepIndex=2), 100.0)
+    begun = run(0, 1, 1)
+    begun["metadata"]["creationTimestamp"] = "1970-01-01T00:01:30Z"
+    follower.see("AnalysisRun", begun, 100.0)
+    assert follower.change is not None
+    assert follower.times(follower.change)[2] == (90.0, None)
+    follower.see("Rollout", rollout(2, currentStepIndex=3), 120.0)
+    assert follower.times(follower.change)[2:] == [(90.0, 120.0), (120.0, None)]
 
 
 @pytest.mark.parametrize(
