@@ -215,3 +215,24 @@ def test_killed_in_mid_step_and_taken_up_again(site: Site) -> None:
     assert report["steps"][0]["started_at"]
     assert int(site.deployment()["metadata"]["annotations"][DEPLOYMENT_REVISION]) == revision + 1
     site.nothing_is_left(FIRST)
+
+
+def test_what_is_promoted_and_not_verified_goes_back(site: Site) -> None:
+    """A pod that is nobody's gets traffic of the Service until then."""
+    stranger = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "stranger", "namespace": NAMESPACE, "labels": {"app": NAME}},
+        "spec": {"containers": [{"name": NAME, "image": f"{IMAGE}:{FIRST}"}], "terminationGracePeriodSeconds": 0},
+    }
+    site.session.create(stranger)
+    try:
+        run = site.start("playbooks/rollback.yml", to=GOOD)
+        assert run.until("The version before comes back", 180), run.text[-6000:]
+    finally:
+        site.session.delete(POD, "stranger", NAMESPACE)
+    code, output = run.end()
+    assert code != 0
+    assert f"{GOOD} of {NAME} in lab: failed" in " ".join(output.split())
+    assert "Pods of another version are left: stranger" in " ".join(output.split())
+    site.nothing_is_left(FIRST)
