@@ -73,8 +73,9 @@ class ActionModule(StreamingAction):
         session = Session.connect(args["kubeconfig"], args["context"])
         rollouts = Rollouts(session, args["namespace"], names, self.clock, out)
         acts = rollouts.act(request, args["timeout"], self.check_mode) if request else []
+        over = bool(acts) and all(act.patch.over for act in acts)
         try:
-            if wanted is not None and not self.check_mode:
+            if wanted is not None and not over and not self.check_mode:
                 rollouts.wait(wanted, args["timeout"], lambda wanted: Watcher(session, wanted))
         except AirgapError as error:
             error.details = {**self._result(session, args, names, acts), **error.details}

@@ -195,6 +195,15 @@ undone:
   type: str
   sample: 9b1c0a7be35c1b8e2a5bd5d1e3c8f2a4d6e7f809
   version_added: 0.5.0
+images:
+  description:
+    - What the manifest names then, in the container and the resource that are meant, each image once.
+    - Entries C(images) of a kustomization are for all containers.
+  returned: success
+  type: list
+  elements: str
+  sample: ["192.168.2.2:5000/lumen-api:v1.5.4"]
+  version_added: 0.5.0
 message:
   description: Message of the commit. Empty when nothing was to be done.
   returned: success

@@ -80,6 +80,7 @@ options:
       - V(Healthy) is resting on its newest template, whichever it is, V(promoted) the same by the way of its steps. An
         aborted Rollout that Git takes back becomes V(Healthy), and a wait for V(promoted) fails at once.
       - V(aborted) is V(Degraded) by an abort. V(Paused) is at a step C(pause) or after an inconclusive analysis.
+      - An abort that finds nothing in progress waits for nothing, healthy or not.
     type: list
     elements: str
     choices: [Healthy, Paused, Progressing, Degraded, aborted, promoted]

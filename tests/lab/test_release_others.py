@@ -12,6 +12,7 @@ import subprocess
 
 import pytest
 
+from .conftest import eventually
 from .release_site import APP, token
 from .release_stage import CHECK, Stage, site, stage
 
@@ -66,6 +67,28 @@ def test_what_is_stable_is_not_taken_back_with_a_release_of_it_that_fails(stage:
     again = max(stage.site.evidence(stage.version), key=lambda each: int(each["chain"]["number"]))
     assert (again["outcome"], again["git"]) == ("failed", {}), again["reason"]
     assert "unless the registry has it" in again["timeline"][1]["text"]
+
+
+# -- in Git, by hand ---------------------------------------------------------------------------------------------------
+
+
+def test_what_somebody_puts_in_its_place_is_left_to_its_own_analysis(stage: Stage) -> None:
+    others = stage.site.version()
+    stage.site.verdict(stage.cluster, good=True, checks=40)
+    run = stage.release()
+    assert run.until(CHECK), run.text[-6000:]
+    stage.site.verdict(stage.cluster, good=False)
+    stage.site.by_hand(stage.cluster, stage.site.image(others))
+    try:
+        code, output = run.end()
+        assert code != 0
+        assert "somebody else has changed it" in " ".join(output.split()), output[-6000:]
+        eventually("it is aborted", lambda: bool(stage.site.rollout(stage.cluster)["status"].get("abort")), 60)
+        [evidence] = stage.site.evidence(stage.version)
+        assert evidence["outcome"] == "failed", evidence["reason"]
+    finally:
+        stage.site.by_hand(stage.cluster, stage.site.image(stage.before))
+        stage.site.settle(stage.before)
 
 
 # -- two at once -------------------------------------------------------------------------------------------------------

@@ -113,6 +113,6 @@ def test_back_from_a_promotion_that_is_not_verified_waits_for_no_analysis(stage:
         stage.site.verdict(stage.cluster, good=False)
     finally:
         kubectl("-n", namespace, "delete", "pod", "stranger", "--ignore-not-found")
-    evidence = ended(stage, run, stage.version, "failed", stage.before)
+    evidence = ended(stage, run, stage.version, "rolled_back", stage.before)
     assert "still sends to stranger" in evidence["reason"]
     assert stage.site.commits(stage.version) == (1, 1)

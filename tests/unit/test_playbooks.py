@@ -112,7 +112,12 @@ def test_no_release_is_closed_before_its_pipeline_was_looked_at() -> None:
         place("end.yml", "See that its pipeline does not go on"),
         place("end.yml", "Stop with the release open while its pipeline goes on"),
     )
-    assert seen < stopped < place("end.yml", "Write down that it goes back") < place("end.yml", "Git and the cluster go back")
+    assert (
+        seen
+        < stopped
+        < place("end.yml", "Write down that it goes back")
+        < place("end.yml", "Git and the cluster go back")
+    )
     given_up = place("abandoned.yml", "See that its pipeline does not go on")
     assert given_up < place("abandoned.yml", "Write its evidence")
 

@@ -95,7 +95,7 @@ class How(NamedTuple):
 class Done(NamedTuple):
     """``commit`` is the branch's head now, or in a dry run before; ``before`` and ``after`` are the file's text.
 
-    ``undone`` is the commit that was taken back, if one was.
+    ``undone`` is the commit that was taken back, if one was; ``images`` what the manifest names then, in what was meant.
     """
 
     changed: bool
@@ -106,6 +106,7 @@ class Done(NamedTuple):
     after: str
     attempts: int = 1
     undone: str = ""
+    images: Sequence[str] = ()
 
     def as_dict(self, path: str) -> dict[str, Any]:
         """What the module returns."""
@@ -113,6 +114,7 @@ class Done(NamedTuple):
             "changed": self.changed,
             "commit": self.commit,
             "undone": self.undone,
+            "images": list(self.images),
             "message": self.message,
             "changes": [change._asdict() for change in self.changes],
             "attempts": self.attempts,
@@ -236,9 +238,19 @@ class GitopsImage:
         if not edit.changes:
             if so_far.pushed is not None and self._arrived(place.branch, so_far.pushed.commit):
                 return so_far.pushed._replace(attempts=so_far.number)
-            return Done(False, head, "", (), file.text, file.text, so_far.number)
+            return Done(False, head, "", (), file.text, file.text, so_far.number, images=_named(file.text, place))
         message = self._message(head, place, how, planned.subject)
-        done = Done(True, head, message, edit.changes, file.text, edit.text, so_far.number, planned.undone)
+        done = Done(
+            True,
+            head,
+            message,
+            edit.changes,
+            file.text,
+            edit.text,
+            so_far.number,
+            planned.undone,
+            _named(edit.text, place),
+        )
         if dry_run:
             return done
         pushed = self._repository.commit(head, place.path, File(edit.text, file.mode), message, how.author)
@@ -396,6 +408,16 @@ def _with(text: str, images: Sequence[tuple[gitops.Found, str]]) -> gitops.Edit:
         text = edit.text
         changes += edit.changes
     return gitops.Edit(text, changes)
+
+
+def _named(text: str, place: Place) -> list[str]:
+    """The images of the containers, and the resources, that are meant."""
+    found = gitops.find_images(text)
+    if place.resource:
+        found = [each for each in found if each.resource == place.resource]
+    if place.container:
+        found = [each for each in found if each.container in ("", place.container)]
+    return list(dict.fromkeys(each.image for each in found))
 
 
 def _same_tag(image: str, other: str) -> bool:

@@ -342,6 +342,7 @@ def test_the_commit_that_brought_an_image_is_found_and_undone(site: Site) -> Non
     site.origin.push({PATH: later}, "later, in other lines")
     done = site.revert_image(NEW, container="lumen-api")
     assert (done["changed"], done["undone"], done["commit"]) == (True, bump, site.origin.head)
+    assert done["images"] == [OLD]
     assert site.origin.text(PATH) == later.replace(NEW, OLD)
     assert site.origin.message() == f"revert: lumen-api back to v1.0.0 from v1.1.0, undoing {bump[:10]}"
 
@@ -349,8 +350,9 @@ def test_the_commit_that_brought_an_image_is_found_and_undone(site: Site) -> Non
 def test_an_image_that_is_not_named_has_nothing_to_take_back(site: Site) -> None:
     bump = site(image=NEW)["commit"]
     for image in (NEWER, "192.168.2.2:5000/another:v1.1.0"):
-        done = site.revert_image(image)
+        done = site.revert_image(image, container="lumen-api")
         assert (done["changed"], done["undone"], done["commit"], done["message"]) == (False, "", bump, "")
+        assert done["images"] == [NEW]
 
 
 def test_taken_back_once_it_is_not_taken_back_again(site: Site) -> None:

@@ -40,6 +40,8 @@ class Patch:
     spec: Mapping[str, Any] = field(default_factory=dict)
     skipped: tuple[Mapping[str, Any], ...] = ()
     """Steps that are not run to their end: {index, kind, run}."""
+    over: bool = False
+    """Whether what the verb would end has ended, so that there is nothing to wait for."""
 
     @property
     def changed(self) -> bool:
@@ -123,7 +125,7 @@ def _abort(rollout: Object) -> Patch:
     if view.aborted:
         return Patch("it is aborted already")
     if _done(rollout):
-        return Patch(f"nothing to abort: {view.hash} is stable")
+        return Patch(f"nothing to abort: {view.hash} is stable", over=True)
     return Patch(f"aborts {view.hash}", {"abort": True})
 
 

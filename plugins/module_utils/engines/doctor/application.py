@@ -75,6 +75,8 @@ def _sync_failed(facts: Facts, application: Object) -> Iterator[Finding]:
     retrying = operation.get("phase") == "Running" and bool(operation.get("retryCount"))
     if operation.get("phase") not in ("Failed", "Error") and not retrying:
         return
+    if ((application.get("status") or {}).get("sync") or {}).get("status") == "Synced":
+        return  # Git was corrected to what is there: nothing is to be brought, and no other sync begins
     meta = application["metadata"]
     messages = list(dict.fromkeys(_messages(operation)))
     revision = (operation.get("syncResult") or {}).get("revision") or ""

@@ -252,6 +252,9 @@ class Release:
                 f"The Argo CD Application {situation.kept_by} keeps {situation.image} as it stands in Git, so "
                 f"{self._options.image} cannot be set here. Change the image in Git, and release what comes of it."
             )
+        stable = situation.observed and situation.hash == situation.stable_hash
+        if self._options.promote_full or (stable and self._options.image in ("", situation.image)):
+            return situation  # nothing will be measured
         for warning in self._driver.lint(situation):
             self._warn(warning)
         longest, where = self._driver.longest_analysis(situation)
@@ -295,7 +298,7 @@ class Release:
     def _already_running(self, situation: Situation) -> dict[str, Any]:
         reason = "already running" if self._options.image else "no change in progress"
         self._say(f"{situation.image} is stable: {reason}")
-        verification = self._driver.verify(
+        verification = self._verified(
             situation.stable_hash, restored=True, digest=self._options.digest, image=self._options.image
         )
         outcome = FAILED if verification.missing else PROMOTED

@@ -65,6 +65,12 @@ def test_what_is_written(verb: str, obj: dict[str, Any], status: dict[str, Any],
     assert patch.text.startswith(text)
 
 
+def test_an_abort_of_nothing_leaves_nothing_to_wait_for() -> None:
+    assert plan("abort", at(4, **{**STABLE, "phase": "Degraded"})).over
+    assert not plan("abort", at(1)).over
+    assert not plan("abort", at(0, abort=True, phase="Degraded")).over
+
+
 def test_what_a_promotion_skips() -> None:
     run = {"canary": {"currentStepAnalysisRunStatus": {"name": "api-new-2-1", "status": "Running"}}}
     assert plan("promote", at(1, **run)).skipped == ({"index": 1, "kind": "analysis", "run": "api-new-2-1"},)

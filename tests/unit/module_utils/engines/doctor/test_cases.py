@@ -439,6 +439,13 @@ def test_a_sync_that_fails_for_another_reason() -> None:
     assert codes(facts) == ["sync-failed"]
 
 
+def test_a_sync_that_failed_before_git_was_corrected() -> None:
+    """Git says what is there already: Argo CD begins no other sync, and keeps how the last one ended."""
+    failed = sync_failed("Rollout.argoproj.io is invalid: spec.replicas: must be >= 0")
+    failed["status"]["sync"]["status"] = "Synced"
+    assert codes(healthy(applications=[failed])) == []
+
+
 def test_an_application_that_cannot_read_git() -> None:
     condition = {"type": "ComparisonError", "message": "authentication required", "lastTransitionTime": at(-60)}
     found = one(healthy(applications=[application(conditions=[condition])]), "application-error")

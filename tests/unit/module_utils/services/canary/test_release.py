@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -79,6 +80,33 @@ def test_a_second_time_nothing_is_done() -> None:
     assert (result["outcome"], result["changed"], result["reason"]) == ("promoted", False, "already running")
     assert result["verified"]["hash"] == "hv110"
     assert len(lab.session.bodies) == before
+
+
+def test_what_runs_already_is_given_time_to_be_verified() -> None:
+    """As in the moment after a promotion, when a Service still sends to a pod that is going."""
+    lab = Lab()
+    lab.release().run()
+    release, asked = lab.release(), []
+    verify = release._driver.verify
+
+    def late(*args: Any, **kwargs: Any) -> Any:
+        asked.append(args)
+        found = verify(*args, **kwargs)
+        return found if len(asked) > 2 else replace(found, missing=["Service api still sends to api-hv100-0."])
+
+    release._driver.verify = late
+    assert release.run()["outcome"] == "promoted"
+
+
+def test_where_nothing_is_measured_nothing_is_linted() -> None:
+    """A template that is not there keeps nobody from going back."""
+    lab = Lab()
+    lab.release().run()
+    lab.session.remove(ANALYSIS_TEMPLATE, "success-rate", NAMESPACE)
+    with pytest.raises(AirgapError, match="success-rate"):
+        lab.release(image=OLD).run()
+    assert lab.release(image="").run()["reason"] == "no change in progress"
+    assert lab.release(image=OLD, promote_full=True).run()["outcome"] == "promoted"
 
 
 def test_a_bad_version_is_taken_back_and_stable_verified() -> None:
