@@ -286,8 +286,8 @@ evidence:
       sample: {}
     chain:
       description:
-        - Identity of the chain, number of this document in it, hash and name of the file before. Empty without
-          O(chain).
+        - Identity of the chain, number of this document in it, hash and name of the file before, and the API server
+          whose cluster keeps the chain. Empty without O(chain).
         - The hash is the SHA-256 of the bytes of the file.
       type: dict
       sample:
@@ -295,6 +295,7 @@ evidence:
         number: 4
         previous: 4bd1f2c9a0b7e6b2f0f5a8a5c8d1e9f3a7b6c5d4e3f2a1b0c9d8e7f6a5b4c3d2
         previous_name: lumen-api-v1.0.0-3.json
+        cluster: https://192.168.2.1:6443
 """
 
 import time

@@ -17,6 +17,7 @@ description:
   - Reads the evidence of an app in a directory, and holds it against the ConfigMap C(<app>-evidence) in which the
     cluster keeps the end of the chain. A document that is missing, was edited, was removed at the end, or was put there
     by somebody is a finding.
+  - Clusters may share the directory. What is known to be of another one is left alone.
   - Without O(namespace) no cluster is asked, and the documents are held against each other alone. The newest ones may
     have been removed then.
 extends_documentation_fragment:

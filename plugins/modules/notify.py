@@ -48,8 +48,9 @@ options:
     default: release
   id:
     description:
-      - What the event happens to once, such as the id of a release. Who notifies again after a kill sends the same
-        C(X-Lumen-Delivery) then, also when the document has other times in it.
+      - What the event happens to once, such as a release in one cluster; clusters that are released to together share
+        the id of the release. Who notifies again after a kill sends the same C(X-Lumen-Delivery) then, also when the
+        document has other times in it.
       - Without it, the same document is the same delivery.
     type: str
     version_added: 0.5.0
@@ -86,7 +87,7 @@ EXAMPLES = r"""
   lumen.airgap.notify:
     url: https://chat.example/hooks/releases
     secret: "{{ release_hook_secret }}"
-    id: "{{ evidence.evidence.release }}"
+    id: "{{ evidence.evidence.chain.id }}-{{ evidence.evidence.release }}"
     document: "{{ evidence.evidence }}"
 """
 

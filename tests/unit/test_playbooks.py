@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.lumen.airgap.plugins.module_utils.engines.release_progress import progress
-from jinja2 import Environment
+from jinja2 import ChainableUndefined, Environment
 from jinja2.nativetypes import NativeEnvironment
 
 ROOT = Path(__file__).parents[2]
@@ -120,6 +120,25 @@ def test_no_release_is_closed_before_its_pipeline_was_looked_at() -> None:
     )
     given_up = place("abandoned.yml", "See that its pipeline does not go on")
     assert given_up < place("abandoned.yml", "Write its evidence")
+
+
+def test_the_webhook_tells_the_clusters_of_a_fleet_apart() -> None:
+    """They share the id of the release, and a receiver drops what has come before."""
+    sent = next(
+        task for task in load(ROOT / "playbooks" / "tasks" / "tell.yml") if task["name"] == "Send it the evidence"
+    )
+
+    def delivery(host: str, **document: Any) -> str:
+        told = {"release": "api-v1-1", "outcome": "promoted", **document}
+        environment = Environment(undefined=ChainableUndefined)  # as Ansible's is
+        template = environment.from_string(sent["lumen.airgap.notify"]["id"])
+        return template.render(told_document=told, inventory_hostname=host)
+
+    first, second = ({"id": name, "number": 1} for name in "ab")
+    assert delivery("one", chain=first) != delivery("two", chain=second)
+    assert delivery("one", chain=first) == delivery("another", chain={**first, "previous": "", "cluster": "x"})
+    assert delivery("one", chain=first) != delivery("one", chain=first, outcome="failed")
+    assert delivery("one", chain={}) == delivery("one") != delivery("two")
 
 
 def test_what_a_scan_has_found_is_in_the_journal_whatever_it_was() -> None:

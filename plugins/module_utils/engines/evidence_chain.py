@@ -8,10 +8,13 @@ A document's hash is the SHA-256 of the exact bytes of its file, so that ``sha25
 canonical form of JSON would make two files the same that a reader sees as different. Each document names number and
 hash of the one before:
 
-    "chain": {"id": "5f0c…", "number": 4, "previous": "<64 hex digits>", "previous_name": "api-v1.0.0-3.json"}
+    "chain": {"id": "5f0c…", "number": 4, "previous": "<64 hex digits>", "previous_name": "api-v1.0.0-3.json",
+              "cluster": "https://192.168.2.1:6443"}
 
 The newest one is named by the ledger, which is kept elsewhere than the files: by it a document that was removed at the
-end of the chain, which no other names, is missed. A ledger begun anew has another ``id``.
+end of the chain, which no other names, is missed. A ledger begun anew has another ``id``. ``cluster`` is the API server
+that keeps it: clusters may share a directory, and a chain of another one is none that this one has lost. Documents
+written before it was said have none.
 """
 
 from __future__ import annotations
@@ -166,6 +169,11 @@ class File(NamedTuple):
         """In its chain; 0 without one."""
         return int(self.chain.get("number", 0))
 
+    @property
+    def cluster(self) -> str:
+        """The one that keeps its chain; empty where it does not say so."""
+        return str(self.chain.get("cluster") or "")
+
 
 def read_file(name: str, content: bytes) -> File:
     """A file of the directory of reports."""
@@ -175,6 +183,22 @@ def read_file(name: str, content: bytes) -> File:
     except ValueError as error:  # a UnicodeDecodeError too
         found, problem = None, f"it is not JSON ({error})"
     return File(name, digest(content), found if isinstance(found, dict) else None, problem)
+
+
+def of_cluster(files: Sequence[File], ledger: Ledger | None, cluster: str) -> list[File]:
+    """The files without the chains of other clusters.
+
+    A chain is another's when documents in it say so, and none says ``cluster``: one that was edited does not take the
+    others away. What the ledger names, or has the identity of, is always this cluster's.
+    """
+    own = {ledger.id} if ledger else set()
+    names = {entry.name for entry in ledger.entries} if ledger else set()
+    said: dict[str, set[str]] = {}
+    for file in files:
+        if file.cluster:
+            said.setdefault(str(file.chain["id"]), set()).add(file.cluster)
+    others = {chain for chain, clusters in said.items() if cluster not in clusters} - own
+    return [file for file in files if file.name in names or file.chain.get("id") not in others]
 
 
 @dataclass(frozen=True)
@@ -252,7 +276,7 @@ def verify(ledger: Ledger | None, files: Iterable[File], host: str = "", asked: 
 
     ``ledger`` is None where there is none; ``asked`` is False where nobody could look, and then the files are held
     against each other alone. ``host`` is this control host: a document that another one has written is not missed
-    here. Files of other apps have to be left out before.
+    here. Files of other apps, and of other clusters, have to be left out before.
     """
     there = sorted(files, key=lambda file: file.name)
     report = Report(head=ledger.head if ledger else None, states={file.name: OUTSIDE for file in there})

@@ -7,17 +7,24 @@
 The ledger is the ConfigMap ``<app>-evidence`` in the app's namespace. A document is written in three steps, and a run
 that is killed between any two of them is taken up by the next one of the same release:
 
-1. ``.<release>.json.pending`` in the directory, whole and on the disk, with the link to the head as it was read;
+1. ``.<release>.<chain's key>.pending`` in the directory, whole and on the disk, with the link to the head as it was
+   read;
 2. the ledger, by compare-and-swap: from here on the document is the chain's;
 3. the file gets its name.
 
 So no file ever has its name without being in the chain. What a kill before 2 leaves is adopted when its link still
 fits and the release has not ended otherwise since, and is written anew if not; what a kill before 3 leaves gets its
 name from the ledger.
+
+Clusters that release together share the ids of their releases, and may share the directory. The key keeps their pending
+files apart, and the name that the ledger is going to say is reserved until the file has it: ``.<name>.reserved``, a
+symbolic link to the pending file, which one cluster alone can make.
 """
 
 from __future__ import annotations
 
+import glob
+import hashlib
 import os
 import uuid
 from collections.abc import Container, Mapping
@@ -36,6 +43,7 @@ from ..engines.evidence_chain import (
     LedgerError,
     Report,
     fits,
+    of_cluster,
     read_file,
     read_ledger,
     verify,
@@ -52,6 +60,10 @@ class Store:
 
     def __init__(self, session: Session, namespace: str, app: str) -> None:
         self._config_map = OwnConfigMap(session, namespace, f"{app}-evidence")
+        #: What documents say of where their chain is kept.
+        self.cluster = session.server.rstrip("/")
+        #: Tells the chain from those of others before it has an identity, in the names of files.
+        self.key = hashlib.sha256("\n".join((self.cluster, namespace, app)).encode()).hexdigest()[:16]
 
     @property
     def title(self) -> str:
@@ -98,28 +110,30 @@ class _Writer:
         self._release = checked_id(evidence)
         self._outcome = str(evidence.get("outcome") or "")
         self._host = host
-        self._pending = os.path.join(directory, f".{self._release}.json.pending")
+        self._own = f".{self._release}.{store.key}.pending"
+        self._pending = os.path.join(directory, self._own)
 
     def run(self, dry_run: bool) -> Written:
         """See ``append``."""
         for _attempt in range(_ATTEMPTS):
             ledger = self._ledger()
             entry = ledger.of(self._release) if ledger else None
-            if entry is not None:
-                recorded = self._recorded(entry, dry_run)
+            if ledger is not None and entry is not None:
+                recorded = self._recorded(ledger, entry, dry_run)
                 if entry.outcome in ("", self._outcome):
                     return recorded
             if dry_run:
-                link = (ledger or Ledger("")).link()
-                return Written({**self._evidence, "chain": link}, self._free(), changed=True)
+                return Written(self._linked(ledger or Ledger("")), self._free(), changed=True)
             begun_anew = self._begun_anew() if ledger is None else []
             document = self._prepared(ledger)
-            entry = self._entry(document)
+            name = os.path.basename(self._reserved())
+            entry = Entry(document.number, name, document.sha256, self._release, self._host, _outcome(document))
+            ledger = (ledger or Ledger(str(document.chain["id"]))).appended(entry)
             try:
-                self._store.write((ledger or Ledger(str(document.chain["id"]))).appended(entry))
+                self._store.write(ledger)
             except (Conflict, NotFound):
                 continue  # somebody was faster: the link is to another document now
-            written = self._recorded(entry, dry_run)
+            written = self._recorded(ledger, entry, dry_run)
             return Written(written.document, written.path, written.changed, [*begun_anew, *written.warnings])
         raise AirgapError(f"{self._store.title}: others change it all the time; try again.")
 
@@ -134,24 +148,29 @@ class _Writer:
 
     def _prepared(self, ledger: Ledger | None) -> File:
         """The document with its link, on the disk: the one that a killed run has left, or a new one."""
-        left = self._left()
+        left = _file(self._pending)
         if left is not None and _outcome(left) == self._outcome and fits(left.chain, ledger):
             return left
-        link = ledger.link() if ledger else Ledger(uuid.uuid4().hex).link()
-        content = as_bytes({**self._evidence, "chain": link})
+        content = as_bytes(self._linked(ledger or Ledger(uuid.uuid4().hex)))
         try:
             os.makedirs(self._directory, exist_ok=True)
             Node().write(self._pending, content.decode())
             _sync(self._pending)
             _sync(self._directory)
         except OSError as error:
-            raise AirgapError(f"The evidence cannot be written to {self._directory}: {error}") from error
+            raise self._unwritten(error) from error
         return read_file(self._pending, content)
+
+    def _linked(self, ledger: Ledger) -> dict[str, Any]:
+        return {**self._evidence, "chain": {**ledger.link(), "cluster": self._store.cluster}}
+
+    def _unwritten(self, error: OSError) -> AirgapError:
+        return AirgapError(f"The evidence cannot be written to {self._directory}: {error}")
 
     def _begun_anew(self) -> list[str]:
         evidence = self._evidence
         found = documents(self._directory, evidence["app"], evidence["namespace"])
-        before = [file.name for file in found if file.chain]
+        before = [file.name for file in of_cluster(found, None, self._store.cluster) if file.chain]
         if not before:
             return []
         return [
@@ -159,45 +178,77 @@ class _Writer:
             "chain begins. Whether those are complete cannot be told any more"
         ]
 
-    def _left(self) -> File | None:
-        return _file(self._pending)
-
-    def _entry(self, file: File) -> Entry:
-        name = os.path.basename(self._free())
-        return Entry(file.number, name, file.sha256, self._release, self._host, _outcome(file))
-
     def _free(self) -> str:
+        """A name that no file has, and no other document is going to have."""
         for path in names(self._directory, self._release):
-            if not os.path.lexists(path):
+            # In this order: a file has its name before the reservation goes.
+            if _holder(path) in ("", self._own) and not os.path.lexists(path):
                 return path
         raise AssertionError("numbers do not end")
 
-    def _recorded(self, entry: Entry, dry_run: bool) -> Written:
+    def _reserved(self) -> str:
+        """A free name, and nobody else's from here on."""
+        while True:
+            path = self._free()
+            try:
+                if _holder(path) != self._own:
+                    os.symlink(self._own, _reservation(path))
+                _sync(self._directory)
+            except FileExistsError:
+                continue  # somebody was faster
+            except OSError as error:
+                raise self._unwritten(error) from error
+            if not os.path.lexists(path):
+                return path
+            Node().remove(_reservation(path))  # somebody was faster, and is done
+
+    def _recorded(self, ledger: Ledger, entry: Entry, dry_run: bool) -> Written:
         """The ledger has it: see that its file has its name."""
         path = os.path.join(self._directory, entry.name)
-        file, left = _file(path), self._left()
-        if file is None and left is not None and left.sha256 == entry.sha256:
+        file = _file(path)
+        there = file is not None and file.sha256 == entry.sha256
+        left = None if there else self._left(entry)
+        if left is not None:
             if not dry_run:
-                self._publish(path)
+                self._publish(left.name, path)
             return Written(dict(left.content or {}), path, changed=True)
-        if left is not None and not dry_run:
-            Node().remove(self._pending)  # killed between the name and the end
-        if file is not None and file.sha256 == entry.sha256:
+        if not dry_run:
+            self._clear()  # killed between the name and the end
+        if file is not None and there:
             return Written(dict(file.content or {}), path)
-        return self._lacking(entry, path if file is not None else "")
+        return self._lacking(ledger, entry, path if file is not None else "")
 
-    def _publish(self, path: str) -> None:
+    def _left(self, entry: Entry) -> File | None:
+        """The pending file that is to have the entry's name, with its path.
+
+        Known by its bytes, whatever it is called: the key changes with the cluster's address, and there was none once.
+        """
+        for path in glob.glob(os.path.join(glob.escape(self._directory), f".{self._release}.*pending")):
+            file = _file(path)
+            if file is not None and file.sha256 == entry.sha256:
+                return file._replace(name=path)
+        return None
+
+    def _publish(self, pending: str, path: str) -> None:
         try:
-            os.link(self._pending, path)  # unlike a renaming, it never takes the place of another file
+            os.link(pending, path)  # unlike a renaming, it never takes the place of another file
             _sync(self._directory)
         except OSError as error:
             raise AirgapError(
-                f"The evidence is at {self._pending} and in the chain, but cannot be named {path}: {error}. "
+                f"The evidence is at {pending} and in the chain, but cannot be named {path}: {error}. "
                 "Make room for it, and run this again."
             ) from error
+        Node().remove(pending)
+        self._clear()
+
+    def _clear(self) -> None:
+        """Nothing waits for a name any more."""
+        for mark in glob.glob(os.path.join(glob.escape(self._directory), _reservation("*"))):
+            if _target(mark) == self._own:
+                Node().remove(mark)
         Node().remove(self._pending)
 
-    def _lacking(self, entry: Entry, path: str) -> Written:
+    def _lacking(self, ledger: Ledger, entry: Entry, path: str) -> Written:
         """It is not written a second time."""
         if path:
             said = f"{path} is not as it was written: its SHA-256 has to be {entry.sha256}"
@@ -205,7 +256,8 @@ class _Writer:
             said = f"The document of {self._release} is on {entry.host}, which has written it as {entry.name}"
         else:
             said = f"The document of {self._release} was written as {entry.name}, and is not there any more"
-        return Written({**self._evidence, "chain": {"number": entry.number}}, warnings=[said])
+        chain = {"id": ledger.id, "number": entry.number, "cluster": self._store.cluster}
+        return Written({**self._evidence, "chain": chain}, warnings=[said])
 
 
 def inspect(
@@ -227,6 +279,8 @@ def inspect(
             trouble = [Finding(UNREACHED, ERROR, store.title, error.message, what)]
     named = {entry.name for entry in ledger.entries} if ledger else set()
     files = documents(directory, app, namespace, named)
+    if store is not None:
+        files = of_cluster(files, ledger, store.cluster)
     report = verify(ledger, files, host, asked)
     if trouble:
         report.findings = [*trouble, *(each for each in report.findings if each.code != "head-unknown")]
@@ -261,6 +315,25 @@ def _file(path: str) -> File | None:
             return read_file(os.path.basename(path), file.read())
     except (FileNotFoundError, IsADirectoryError):
         return None
+
+
+def _reservation(path: str) -> str:
+    directory, name = os.path.split(path)
+    return os.path.join(directory, f".{name}.reserved")
+
+
+def _holder(path: str) -> str:
+    """The pending file that is to have the name, in the same directory; empty when none is."""
+    return _target(_reservation(path))
+
+
+def _target(mark: str) -> str:
+    try:
+        return os.readlink(mark)
+    except FileNotFoundError:
+        return ""
+    except OSError:
+        return mark  # no link, and so none of ours
 
 
 def _outcome(file: File) -> str:

@@ -651,25 +651,31 @@ class _Book:
             if len(text) <= _BYTES:
                 return text
             # What was given up goes first: the next run goes by what this one has written.
-            if any(each["entries"] for each in self.abandoned):
-                for each in self.abandoned:
-                    each["entries"] = each["entries"][: len(each["entries"]) // 2]
+            shorter = [_shorten(each) for each in self.abandoned]
+            if any(shorter):
                 continue
-            fewer = _newest(self.entries, len(self.entries) // 2)
-            if len(fewer) < len(self.entries):
-                self.entries = fewer
-                continue
-            # A large measurement must not stop a release: what only the evidence goes by is given up, the oldest first.
-            telling = [entry for entry in self.entries if "seen" in entry]
-            if not telling:
+            current = {"entries": self.entries}
+            if not _shorten(current):
                 return text
-            for entry in telling[: (len(telling) + 1) // 2]:
-                del entry["seen"]
+            self.entries = current["entries"]
 
 
 def _reached(release: Mapping[str, Any]) -> bool:
     """Whether it may have left something in the cluster: one that failed before its canary has not."""
     return release.get("outcome") != FAILED or bool(release.get("reached"))
+
+
+def _shorten(release: dict[str, Any]) -> bool:
+    """Give up half of what may be given up of its entries, the oldest first. False: nothing was left of that."""
+    entries = release["entries"]
+    # A large measurement must not stop a release, nor cost what the next run goes by: only the evidence goes by this.
+    telling = [entry for entry in entries if "seen" in entry]
+    for entry in telling[: (len(telling) + 1) // 2]:
+        del entry["seen"]
+    if telling:
+        return True
+    release["entries"] = _newest(entries, len(entries) // 2)
+    return len(release["entries"]) < len(entries)
 
 
 def _newest(entries: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:

@@ -20,12 +20,14 @@ from ansible_collections.lumen.airgap.plugins.module_utils.engines.evidence_chai
     Report,
     digest,
     fits,
+    of_cluster,
     read_file,
     read_ledger,
     verify,
 )
 
 HOST, OTHER = "control-1", "control-2"
+HERE, THERE = "https://here:6443", "https://there:6443"
 
 
 class Chain:
@@ -191,6 +193,36 @@ def test_a_ledger_that_was_deleted_shows() -> None:
 def test_documents_of_a_chain_before_show() -> None:
     report = Chain(3).found(ledger=Ledger("chain-b"))
     assert told(report) == [("other-chain", "warning", "api-1.json and 2 more")]
+
+
+def said(name: str, chain: str, cluster: str | None, number: int = 1) -> File:
+    link = {**Ledger(chain).link(), "number": number, **({"cluster": cluster} if cluster else {})}
+    return read_file(name, json.dumps({"chain": link}).encode())
+
+
+def test_a_chain_of_another_cluster_is_none_of_this_one() -> None:
+    files = [
+        said("own.json", "a", HERE),
+        said("own-before.json", "b", HERE),
+        said("old.json", "c", None),
+        said("there.json", "d", THERE),
+        said("there-old.json", "d", None),  # a document after it says whose they are
+        File("half.json", "x", None, "it is not JSON"),
+        read_file("alone.json", b"{}"),
+    ]
+    left = {file.name for file in files} - {"there.json", "there-old.json"}
+    for ledger in (None, Ledger("a")):
+        assert {file.name for file in of_cluster(files, ledger, HERE)} == left
+
+
+def test_nobody_hides_a_document_by_what_it_says_of_its_cluster() -> None:
+    files = [said("1.json", "a", HERE), said("2.json", "a", THERE, 2)]
+    assert of_cluster(files, None, HERE) == files
+    # The cluster has another address than when they were written.
+    assert of_cluster(files[1:], Ledger("a"), HERE) == files[1:]
+    # Another chain's identity as well: the ledger knows its name.
+    ledger = Ledger("b", (Entry(2, "2.json", "x", "2", HOST),))
+    assert of_cluster(files[1:], ledger, HERE) == files[1:]
 
 
 def test_without_a_cluster_the_links_alone_are_held() -> None:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Documents on their way into the chain: killed anywhere, raced, on two hosts; and the chain looked at."""
+"""Documents on their way into the chain: killed anywhere, raced, of two clusters and hosts; and the chain looked at."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from ansible_collections.lumen.airgap.plugins.module_utils.services.evidence_cha
 from ansible_collections.lumen.airgap.tests.unit.fakes.kube import FakeSession
 
 APP, NAMESPACE, HOST = "api", "lumen", "control-1"
+HERE, THERE = "https://here:6443", "https://there:6443"
 
 
 class Killed(BaseException):
@@ -37,8 +38,9 @@ class Killed(BaseException):
 class Site:
     """A cluster, and a control host with its directory."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, server: str = HERE) -> None:
         self.session = FakeSession()
+        self.session.server = server
         self.path = path
 
     def append(self, number: int, directory: Path | None = None, host: str = HOST, **changes: Any) -> Written:
@@ -59,6 +61,12 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     return Site(tmp_path / "reports")
+
+
+@pytest.fixture
+def other(site: Site) -> Site:
+    """Another cluster of the same fleet: the same control host, the same directory."""
+    return Site(site.path, THERE)
 
 
 def killed(monkeypatch: pytest.MonkeyPatch, target: Any, name: str, before: bool = True) -> Callable[[], None]:
@@ -84,6 +92,7 @@ def test_each_names_the_one_before(site: Site) -> None:
         "number": 2,
         "previous": digest(content),
         "previous_name": "api-v1-1.json",
+        "cluster": HERE,
     }
     assert site.head() == {
         "number": 2,
@@ -144,6 +153,8 @@ def test_what_a_killed_run_said_does_not_outlive_the_truth(
         (service.Node, "write", True),
         (service.Node, "write", False),
         (service, "_sync", False),
+        (service.os, "symlink", True),
+        (service.os, "symlink", False),
         (service.Store, "write", True),
         (service.Store, "write", False),
         (service.os, "link", True),
@@ -205,6 +216,146 @@ def test_two_at_once_come_one_after_the_other(site: Site, monkeypatch: pytest.Mo
     assert site.found()[0].findings == []
 
 
+def during(monkeypatch: pytest.MonkeyPatch, target: Any, name: str, what: Callable[[], object]) -> None:
+    """Before the next call of ``target.name``, ``what`` is done."""
+    real = getattr(target, name)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        monkeypatch.setattr(target, name, real)
+        what()
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(target, name, call)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [(service.Node, "write"), (service.os, "symlink"), (service.Store, "write"), (service.os, "link")],
+)
+def test_two_clusters_at_once_have_a_document_each(
+    number: int, target: Any, name: str, site: Site, other: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Released together, they have the same id of the release."""
+    if number == 2:
+        site.append(1, reason="here")
+        other.append(1, reason="there")
+    made: list[Written] = []
+    during(monkeypatch, target, name, lambda: made.append(other.append(number, reason="there")))
+    made.append(site.append(number, reason="here"))
+    for each, reason in zip(made, ("there", "here"), strict=True):
+        assert (each.changed, each.document["reason"], each.warnings) == (True, reason, [])
+        assert json.loads(Path(each.path).read_bytes()) == each.document
+    assert len(site.files()) == 2 * number
+    for cluster in (site, other):
+        report, found = cluster.found()
+        assert report.findings == []
+        assert [each["state"] for each in found] == ["proven"] * number
+
+
+@pytest.mark.parametrize(("target", "name"), [(service.os.path, "lexists"), (service.os, "symlink")])
+def test_a_name_that_another_cluster_reserves_at_the_last_moment(
+    target: Any, name: str, site: Site, other: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reserve() -> None:
+        revive = killed(monkeypatch, service.Store, "write")
+        with pytest.raises(Killed):
+            other.append(1, reason="there")
+        revive()
+
+    during(monkeypatch, target, name, reserve)
+    here, there = site.append(1, reason="here"), other.append(1, reason="second run")
+    assert (here.document["reason"], there.document["reason"]) == ("here", "there")
+    assert (Path(here.path).name, Path(there.path).name) == ("api-v1-2.json", "api-v1-1.json")
+    assert len(site.files()) == 2
+    assert site.found()[0].findings == other.found()[0].findings == []
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [(service.os, "symlink"), (service.Store, "write"), (service.os, "link"), (service.Node, "remove")],
+)
+def test_what_a_killed_run_has_left_is_its_own_clusters(
+    target: Any, name: str, site: Site, other: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revive = killed(monkeypatch, target, name)
+    with pytest.raises(Killed):
+        site.append(1, reason="here")
+    revive()
+    there = other.append(1, reason="there")
+    assert there.document["reason"] == "there"
+    here = site.append(1, reason="second run")
+    assert here.document["reason"] == "here"
+    assert site.files() == ["api-v1-1.json", "api-v1-2.json"]
+    assert site.found()[0].findings == other.found()[0].findings == []
+
+
+def test_the_clusters_of_a_fleet_have_nothing_to_say_of_each_other(site: Site, other: Site) -> None:
+    for number in (1, 2):
+        assert [each.append(number).warnings for each in (site, other)] == [[], []]
+    assert Path(other.append(2).path).name == "api-v2-3.json"
+    for cluster in (site, other):
+        report, found = cluster.found()
+        assert report.line.startswith("intact: 2 of 2 documents here fit")
+        assert (report.findings, len(found)) == ([], 2)
+    # A third one that has not released yet has lost nothing.
+    assert Site(site.path, "https://third:6443").found()[0].findings == []
+    # What is missed of one is missed by that one.
+    (site.path / "api-v2-3.json").unlink()
+    assert [each.code for each in other.found()[0].findings] == ["newest-removed"]
+    assert site.found()[0].findings == []
+
+
+def test_a_head_that_was_deleted_shows_in_a_fleet(site: Site, other: Site) -> None:
+    site.append(1)
+    other.append(1)
+    site.session.remove(CONFIG_MAP, "api-evidence", NAMESPACE)
+    (missing,) = site.found()[0].findings
+    assert (missing.code, missing.what) == ("head-missing", "it keeps no head, but 1 document of a chain are here")
+    assert "(api-v1-1.json): a new chain begins" in site.append(2).warnings[0]
+    (left,) = site.found()[0].findings
+    assert (left.code, left.where) == ("other-chain", "api-v1-1.json")
+
+
+def unsaid(path: Path, site: Site) -> bytes:
+    """The newest document of a site as it was written before documents said their cluster."""
+    document = json.loads(path.read_bytes())
+    del document["chain"]["cluster"]
+    content = service.as_bytes(document)
+    data = site.session.get(CONFIG_MAP, "api-evidence", NAMESPACE)["data"]
+    head = {**json.loads(data["head"]), "sha256": digest(content)}
+    ledger = json.loads(data["ledger"])
+    ledger["entries"][0] = head
+    changed = {"head": json.dumps(head), "ledger": json.dumps(ledger)}
+    site.session.edit(CONFIG_MAP, "api-evidence", NAMESPACE, {"data": changed})
+    return content
+
+
+def test_documents_of_before_are_checked_as_they_were(site: Site, other: Site) -> None:
+    for each in (site, other):
+        path = Path(each.append(1).path)
+        path.write_bytes(unsaid(path, each))
+    # Whose it is, only a later document of its chain says.
+    assert [each.code for each in site.found()[0].findings] == ["other-chain"]
+    other.append(2)
+    assert site.found()[0].findings == []
+    site.append(2)
+    assert site.found()[0].line == "intact: 2 of 2 documents here fit, the newest is api-v2-3.json"
+    (site.path / "api-v1-1.json").unlink()
+    assert [(each.code, each.where) for each in site.found()[0].findings] == [("missing", "api-v1-1.json")]
+    assert other.found()[0].findings == []
+
+
+def test_what_was_pending_by_the_name_of_before_gets_its_own(site: Site) -> None:
+    path = Path(site.append(1, reason="first run").path)
+    content = unsaid(path, site)
+    path.unlink()
+    (site.path / ".api-v1-1.json.pending").write_bytes(content)
+    assert site.append(1, reason="second run").document["reason"] == "first run"
+    assert site.files() == ["api-v1-1.json"]
+    assert site.found()[0].findings == []
+
+
 def test_an_answer_that_was_lost(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Store.write
 
@@ -230,7 +381,7 @@ def test_others_that_never_stop(site: Site) -> None:
 
 def test_two_control_hosts(site: Site, tmp_path: Path) -> None:
     other = tmp_path / "other"
-    site.append(1)
+    first = site.append(1)
     site.append(2, other, "control-2")
     site.append(3)
     report, found = site.found()
@@ -239,6 +390,7 @@ def test_two_control_hosts(site: Site, tmp_path: Path) -> None:
     assert [each["state"] for each in found] == ["proven", "proven"]
     again = site.append(2)
     assert (again.path, again.changed) == ("", False)
+    assert again.document["chain"] == {"id": first.document["chain"]["id"], "number": 2, "cluster": HERE}
     assert again.warnings == ["The document of api-v2-2 is on control-2, which has written it as api-v2-2.json"]
     assert site.files() == ["api-v1-1.json", "api-v3-3.json"]
 
@@ -318,3 +470,19 @@ def test_a_name_that_is_taken_at_the_last_moment(site: Site, monkeypatch: pytest
         site.append(1)
     (site.path / "api-v1-1.json").rmdir()
     assert site.append(1).changed
+
+
+def test_a_document_that_waits_for_its_name_is_kept(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    during(monkeypatch, service.os, "link", lambda: (site.path / "api-v1-1.json").write_text("{}"))
+    for _run in range(2):
+        with pytest.raises(AirgapError, match="Make room for it, and run this again"):
+            site.append(1, reason="kept")
+    (site.path / "api-v1-1.json").unlink()
+    assert site.append(1).document["reason"] == "kept"
+    assert site.files() == ["api-v1-1.json"]
+
+
+def test_a_mark_that_is_none_of_ours_reserves_its_name(site: Site) -> None:
+    site.path.mkdir()
+    (site.path / ".api-v1-1.json.reserved").write_text("somebody")
+    assert Path(site.append(1).path).name == "api-v1-2.json"

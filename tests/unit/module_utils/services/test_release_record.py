@@ -597,3 +597,26 @@ def test_what_was_given_up_makes_room_for_what_goes_on(app: App) -> None:
     assert phases(record) == ["acquired", "pushed"]
     assert [each["id"] for each in record.abandoned] == ["api-v1-1"]
     assert len(json.dumps(app.book)) < 900_000
+
+
+def test_of_what_was_given_up_the_newest_is_kept(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = app.acquire()
+    for number in range(20):
+        record.note("pushed", number=number, text="x" * 200)
+    record.note("bumped", commit="abc")
+    record.note("canary_started")
+    record.note("canary_observed", seen={"measurements": [{"value": "x" * 3000}]})
+    record.note("canary_ended", outcome="promoted")
+    monkeypatch.setattr(release_record, "_BYTES", 5000)
+    (kept,) = app.acquire("v2", "r2", THERE, force_unlock=True).abandoned
+    assert len(app.session.get(CONFIG_MAP, "api-release", "lumen")["data"]["journal"]) <= 5000
+    assert kept["progress"]["git"] == {"bump": "abc"}
+    assert kept["progress"]["canary"]["outcome"] == "promoted"
+    assert [each["number"] for each in kept["journal"] if each["phase"] == "pushed"][-1] == 19
+
+
+def test_a_journal_that_nothing_makes_smaller_is_written_as_it_is(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    app.acquire().note("canary_ended", outcome="promoted")
+    monkeypatch.setattr(release_record, "_BYTES", 10)
+    (kept,) = app.acquire("v2", "r2", THERE, force_unlock=True).abandoned
+    assert [each["phase"] for each in kept["journal"]] == ["canary_ended"]
