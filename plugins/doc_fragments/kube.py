@@ -2,13 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Options of everything that talks to a Kubernetes cluster (argument spec: KUBE_OPTIONS)."""
+"""Options of everything that talks to a Kubernetes cluster (argument spec: KUBE_OPTIONS, PATIENCE_OPTIONS)."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Fragment ``lumen.airgap.kube``."""
+    """Fragments ``lumen.airgap.kube`` and ``lumen.airgap.kube.patience``."""
 
     DOCUMENTATION = r"""
 options:
@@ -24,4 +24,15 @@ options:
     type: str
 requirements:
   - kubernetes (Python library)
+"""
+
+    PATIENCE = r"""
+options:
+  patience:
+    description:
+      - For how long a request is made again, in seconds, while the API server does not answer, as when it restarts.
+      - V(0) fails at once.
+    type: float
+    default: 60
+    version_added: 0.5.0
 """

@@ -31,13 +31,17 @@ class Task(NamedTuple):
     """What a module is asked, whether it runs by itself or in its action.
 
     ``params`` are validated, ``warn`` tells the user one line, and ``scratch`` makes an empty directory that is gone
-    afterwards.
+    afterwards. In its action, ``tell`` prints a line at once, and ``check`` raises when ansible-playbook is gone: call
+    it before each try of something that is tried again. A module by itself can neither print, nor tell by its parent,
+    which may be a shell or sshd, whether somebody waits.
     """
 
     params: dict[str, Any]
     check_mode: bool
     warn: Callable[[str], None]
     scratch: Callable[[], AbstractContextManager[str]]
+    tell: Callable[[str], None] = lambda line: None
+    check: Callable[[], None] = lambda: None
 
 
 def run_task(module: AnsibleModule, work: Callable[[Task], dict[str, Any]]) -> None:

@@ -30,6 +30,14 @@ PORT = Range("a port from 1 to 65535", lambda value: 1 <= value <= 65535)
 WORKERS = Range("from 1 to 10, as many connections as a session keeps", lambda value: 1 <= value <= 10)
 ABSOLUTE = Range("an absolute path", os.path.isabs)
 
+#: Fragment ``lumen.airgap.kube.patience``, beside ``lumen.airgap.kube``.
+PATIENCE_OPTIONS: dict[str, Any] = {
+    "patience": {"type": "float", "default": 60.0},
+}
+
+#: The ranges of PATIENCE_OPTIONS.
+PATIENCE_RANGES = {"patience": NOT_NEGATIVE}
+
 #: The ranges of PROMETHEUS_OPTIONS.
 PROMETHEUS_RANGES = {"prometheus.port": PORT, "prometheus.timeout": SECONDS}
 

@@ -27,6 +27,7 @@ extends_documentation_fragment:
   - lumen.airgap.attributes
   - lumen.airgap.attributes.cluster
   - lumen.airgap.kube
+  - lumen.airgap.kube.patience
   - lumen.airgap.progress
 attributes:
   check_mode:
@@ -292,12 +293,21 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.adapters.kube.patience import Patience
 from ..module_utils.adapters.kube.session import Session
 from ..module_utils.engines.argo import application as engine
 from ..module_utils.engines.argo import status
 from ..module_utils.entry import run_module
 from ..module_utils.errors import AirgapError
-from ..module_utils.options import KUBE_OPTIONS, PROGRESS_OPTIONS, SECONDS, Range, check_ranges
+from ..module_utils.options import (
+    KUBE_OPTIONS,
+    PATIENCE_OPTIONS,
+    PATIENCE_RANGES,
+    PROGRESS_OPTIONS,
+    SECONDS,
+    Range,
+    check_ranges,
+)
 from ..module_utils.progress import progress_to
 from ..module_utils.services import argo_application as service
 from ..module_utils.services.apply import Outcome, apply, remove
@@ -305,6 +315,7 @@ from ..module_utils.times import Clock, SystemClock
 
 ARGUMENT_SPEC: dict[str, Any] = {
     **KUBE_OPTIONS,
+    **PATIENCE_OPTIONS,
     **PROGRESS_OPTIONS,
     "name": {"type": "str", "required": True},
     "namespace": {"type": "str", "default": "argocd"},
@@ -357,13 +368,14 @@ _COMMIT = Range(
     "a commit, in full or at least its first 7 digits",
     lambda value: 7 <= len(value) <= 64 and set(value) <= set("0123456789abcdef"),
 )
-RANGES = {"timeout": SECONDS, "revision": _COMMIT}
+RANGES = {"timeout": SECONDS, "revision": _COMMIT, **PATIENCE_RANGES}
 
 
 def application(params: dict[str, Any], session: Session, clock: Clock, dry_run: bool) -> dict[str, Any]:
     """What the module does, with its validated parameters."""
     where = params["namespace"], params["name"]
     progress = progress_to(params["progress_path"])
+    waiting, session = session, session.patient(Patience(clock, params["patience"], progress))
     credential = _credential(params)
     if params["state"] == "absent":
         deadline = params["timeout"]
@@ -389,7 +401,8 @@ def application(params: dict[str, Any], session: Session, clock: Clock, dry_run:
     wanted = service.Wanted(
         params["revision"], params["wait"] == "healthy", params["accept_suspended"], params["image"] or ""
     )
-    seen = service.wait(session, *where, wanted, clock, params["timeout"], params["terminate"], progress)
+    # It asks again by itself, within its own deadline.
+    seen = service.wait(waiting, *where, wanted, clock, params["timeout"], params["terminate"], progress)
     result = _result(outcome, seen)
     # What was waited for may have changed the cluster, though it was not this module that wrote it.
     return {**result, "changed": result["changed"] or old is None or old.revision != seen["revision"]}

@@ -24,6 +24,7 @@ extends_documentation_fragment:
   - lumen.airgap.attributes
   - lumen.airgap.attributes.cluster
   - lumen.airgap.kube
+  - lumen.airgap.kube.patience
 attributes:
   check_mode:
     support: full
@@ -298,21 +299,23 @@ evidence:
         cluster: https://192.168.2.1:6443
 """
 
-import time
 from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.adapters.kube.patience import Patience
 from ..module_utils.adapters.kube.session import Session
 from ..module_utils.entry import Task, run_task
 from ..module_utils.errors import AirgapError
-from ..module_utils.options import KUBE_OPTIONS
+from ..module_utils.options import KUBE_OPTIONS, PATIENCE_OPTIONS, PATIENCE_RANGES, check_ranges
 from ..module_utils.services.evidence import build, ran_by, text, write, write_page
 from ..module_utils.services.evidence_chain import Store, Written, append
 from ..module_utils.services.release_record import OUTCOMES
+from ..module_utils.times import SystemClock
 
 ARGUMENT_SPEC: dict[str, Any] = {
     **KUBE_OPTIONS,
+    **PATIENCE_OPTIONS,
     "directory": {"type": "path", "required": True},
     "release": {"type": "dict", "required": True},
     "result": {"type": "dict", "default": {}},
@@ -360,11 +363,14 @@ def evidence(
 
 def work(task: Task) -> dict[str, Any]:
     """From the task to its result."""
+    check_ranges(task.params, PATIENCE_RANGES)
+    clock = SystemClock()
+    patience = Patience(clock, task.params["patience"], task.tell, task.check)
     result = evidence(
         task.params,
-        time.time(),
+        clock.time(),
         task.check_mode,
-        lambda: Session.connect(task.params["kubeconfig"], task.params["context"]),
+        lambda: Session.connect(task.params["kubeconfig"], task.params["context"]).patient(patience),
     )
     for said in result.pop("warnings", ()):
         task.warn(said)

@@ -226,7 +226,7 @@ attempts:
   sample: 1
 """
 
-from typing import Any
+from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -296,8 +296,17 @@ RANGES = {
 }
 
 
-def gitops_image(params: dict[str, Any], directory: str, clock: Clock, dry_run: bool) -> dict[str, Any]:
-    """What the module does, with its validated parameters; ``directory`` is empty and for this call alone."""
+def gitops_image(
+    params: dict[str, Any],
+    directory: str,
+    clock: Clock,
+    dry_run: bool,
+    check: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """What the module does, with its validated parameters; ``directory`` is empty and for this call alone.
+
+    ``check`` raises when nobody waits for it any more.
+    """
     remote = Remote(
         url=params["repo"],
         username=params["username"],
@@ -307,7 +316,7 @@ def gitops_image(params: dict[str, Any], directory: str, clock: Clock, dry_run: 
         key_path=params["key_path"] or "",
         known_hosts_path=params["known_hosts_path"] or "",
     )
-    service = GitopsImage(Repository(directory, remote, params["timeout"]), clock)
+    service = GitopsImage(Repository(directory, remote, params["timeout"], check), clock)
     place = Place(params["branch"], params["path"], params["container"], params["resource"], params["every"])
     how = How(
         Person(**params["author"]),
@@ -330,7 +339,7 @@ def work(task: Task) -> dict[str, Any]:
     """From the task to its result."""
     check_ranges(task.params, RANGES)
     with task.scratch() as directory:
-        return gitops_image(task.params, directory, SystemClock(), task.check_mode)
+        return gitops_image(task.params, directory, SystemClock(), task.check_mode, task.check)
 
 
 def main() -> None:

@@ -150,7 +150,9 @@ jobs:
       started_at: "2026-01-01T00:00:10Z"
       completed_at: "2026-01-01T00:00:52Z"
 bump:
-  description: The commit by which O(manifest) names O(image). Empty without O(manifest).
+  description:
+    - The commit that brought O(image) to O(manifest), whatever has changed there since. Empty without O(manifest).
+    - Empty as well when it is not among the last ten that changed O(manifest).
   returned: success
   type: dict
   sample:

@@ -39,6 +39,15 @@ attributes:
     details:
       - O(state=noted) adds an entry each time.
 options:
+  patience:
+    description:
+      - For how long a request is made again, in seconds, while the API server does not answer, as when it restarts. In
+        check mode too.
+      - O(state=acquired) fails at once until it has had its first answer. What is wrong then may be the address.
+      - V(0) fails at once.
+    type: float
+    default: 60
+    version_added: 0.5.0
   app:
     description: Name of the app, in general that of its Rollout.
     type: str
@@ -316,15 +325,17 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.adapters.kube.patience import Patience
 from ..module_utils.adapters.kube.session import Session
 from ..module_utils.entry import Task, run_task
-from ..module_utils.options import KUBE_OPTIONS, SECONDS, check_ranges
+from ..module_utils.options import KUBE_OPTIONS, PATIENCE_OPTIONS, PATIENCE_RANGES, SECONDS, check_ranges
 from ..module_utils.services import process
 from ..module_utils.services.release_record import OUTCOMES, LeaseLost, Record
 from ..module_utils.times import Clock, SystemClock
 
 ARGUMENT_SPEC: dict[str, Any] = {
     **KUBE_OPTIONS,
+    **PATIENCE_OPTIONS,
     "app": {"type": "str", "required": True},
     "namespace": {"type": "str", "required": True},
     "state": {
@@ -356,7 +367,7 @@ REQUIRED_IF = [
     ("state", "finished", ["release", "outcome"]),
 ]
 SPEC: dict[str, Any] = {"argument_spec": ARGUMENT_SPEC, "required_if": REQUIRED_IF}
-RANGES = {"lease_seconds": SECONDS}
+RANGES = {"lease_seconds": SECONDS, **PATIENCE_RANGES}
 
 
 def record(params: dict[str, Any], session: Session, clock: Clock, dry_run: bool) -> dict[str, Any]:
@@ -428,8 +439,12 @@ def _advance(held: Record, params: dict[str, Any]) -> bool:
 def work(task: Task) -> dict[str, Any]:
     """From the task to its result."""
     check_ranges(task.params, RANGES)
-    session = Session.connect(task.params["kubeconfig"], task.params["context"])
-    return record(task.params, session, SystemClock(), task.check_mode)
+    clock = SystemClock()
+    # A release begins with this: an API server that does not answer then is none to wait for.
+    known = task.params["state"] != "acquired"
+    patience = Patience(clock, task.params["patience"], task.tell, task.check, known)
+    session = Session.connect(task.params["kubeconfig"], task.params["context"]).patient(patience)
+    return record(task.params, session, clock, task.check_mode)
 
 
 def main() -> None:

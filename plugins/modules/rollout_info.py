@@ -20,6 +20,7 @@ extends_documentation_fragment:
   - lumen.airgap.attributes
   - lumen.airgap.attributes.cluster
   - lumen.airgap.kube
+  - lumen.airgap.kube.patience
 attributes:
   check_mode:
     support: full
@@ -234,15 +235,17 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.adapters.kube.patience import Patience
 from ..module_utils.adapters.kube.session import Session
 from ..module_utils.entry import Task, run_task
-from ..module_utils.options import KUBE_OPTIONS
+from ..module_utils.options import KUBE_OPTIONS, PATIENCE_OPTIONS, PATIENCE_RANGES, check_ranges
 from ..module_utils.query import QUERY_OPTIONS, compile_query
 from ..module_utils.services.rollout import statuses
 from ..module_utils.times import Clock, SystemClock
 
 ARGUMENT_SPEC: dict[str, Any] = {
     **KUBE_OPTIONS,
+    **PATIENCE_OPTIONS,
     **QUERY_OPTIONS,
     "name": {"type": "str"},
     "names": {"type": "list", "elements": "str"},
@@ -263,9 +266,12 @@ def rollout_info(params: dict[str, Any], session: Session, clock: Clock) -> dict
 
 def work(task: Task) -> dict[str, Any]:
     """From the task to its result."""
+    check_ranges(task.params, PATIENCE_RANGES)
     shape = compile_query(task.params["query"])
-    session = Session.connect(task.params["kubeconfig"], task.params["context"])
-    return shape(rollout_info(task.params, session, SystemClock()))
+    clock = SystemClock()
+    patience = Patience(clock, task.params["patience"], task.tell, task.check)
+    session = Session.connect(task.params["kubeconfig"], task.params["context"]).patient(patience)
+    return shape(rollout_info(task.params, session, clock))
 
 
 def main() -> None:

@@ -23,14 +23,15 @@ from ansible.utils.display import Display
 
 from ..module_utils.entry import Task
 from ..module_utils.errors import AirgapError
-from .streaming import plain, validated
+from .streaming import ParentGone, Stream, host_prefix, plain, validated
 
 
 class InProcessAction(ActionBase):
     """Base class: a subclass gives ``SPEC``, keyword arguments of AnsibleModule, and ``work``, both of its module.
 
     The module runs as any other does, where something asks for more than its arguments: another connection, another
-    Python, another user, an environment, or a job in the background.
+    Python, another user, an environment, or a job in the background. Here it learns when ansible-playbook dies, which
+    would leave it behind: the next run takes the release over at once, and nothing may be changed behind its back.
     """
 
     SPEC: ClassVar[dict[str, Any]]
@@ -40,7 +41,7 @@ class InProcessAction(ActionBase):
 
     @staticmethod
     def work(task: Task) -> dict[str, Any]:
-        """From the task to its result. May raise ``AirgapError``."""
+        """From the task to its result. May raise ``AirgapError``; lets ``ParentGone`` pass."""
         raise NotImplementedError
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -48,7 +49,7 @@ class InProcessAction(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         try:
             if self._is_here(task_vars or {}):
-                result.update(self._work())
+                result.update(self._work(task_vars or {}))
             else:
                 result.update(self._execute_module(task_vars=task_vars, wrap_async=self._task.async_val))
         finally:
@@ -67,13 +68,17 @@ class InProcessAction(ActionBase):
         # A link to another Python tells which libraries it has, so that it is not followed.
         return bool(python) and os.path.abspath(str(python)) == os.path.abspath(sys.executable)
 
-    def _work(self) -> dict[str, Any]:
+    def _work(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
         spec = {**self.SPEC}
         args, secrets = validated(self, spec.pop("argument_spec"), spec)
+        out = Stream(Display().display, bool(self._task.no_log), host_prefix(task_vars), secrets)
+        task = Task(args, bool(self._task.check_mode), Display().warning, _scratch, out.line, out.check)
         try:
-            result = self.work(Task(args, bool(self._task.check_mode), Display().warning, _scratch))
+            result = self.work(task)
         except AirgapError as error:
             result = {**error.details, "failed": True, "msg": error.message}
+        except ParentGone as error:
+            result = {"failed": True, "msg": str(error)}
         # Nobody else scrubs them for an action.
         shown: dict[str, Any] = remove_values(result, secrets)
         return shown

@@ -222,6 +222,56 @@ def test_a_reason_names_the_task_where_its_message_does_not_speak_for_itself(act
     assert Environment().from_string(given["release_why"]).render(known, release_doing=doing) == why
 
 
+def test_the_first_cause_is_remembered_before_anything_else_can_fail() -> None:
+    remembered, held = (
+        place("release.yml", "Remember what went wrong"),
+        place("release.yml", "See that the release is still this run's"),
+    )
+    assert held == remembered + 1
+
+
+TAKEN = {"release": {"id": "api-v1-1", "outcome": None}}
+NO_ANSWER = "no answer from https://192.168.2.2:6443 (asked again for 60 s)"
+AGAIN = ". Run it again: it is taken up where it was."
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        # Refused before there was a release.
+        (
+            {"result": {"msg": "v1 was rolled back before."}, "taken": {"msg": "v1 was rolled back before."}},
+            "v1 was rolled back before",
+        ),
+        # The API server was away twice, and was so from the beginning of the end.
+        ({"failure": f"Write down: {NO_ANSWER}."}, f"Write down: {NO_ANSWER}. {NO_ANSWER}{AGAIN}"),
+        ({"failure": "the sync failed"}, f"the sync failed. {NO_ANSWER}{AGAIN}"),
+        ({}, f"{NO_ANSWER}{AGAIN}"),
+        # What tells both by itself.
+        ({"failure": "no", "result": {"msg": "v1 stopped: no. Run it again: x"}}, "v1 stopped: no. Run it again: x"),
+        # Another run has it.
+        ({"failure": "no", "result": {"msg": "lost.", "holder": "api-v1-1/b"}}, "no. lost"),
+        ({"taken": {"release": {"outcome": "promoted"}}}, NO_ANSWER),
+        ({"check": True}, NO_ANSWER),
+    ],
+)
+def test_what_stops_a_release_hides_no_cause_and_says_when_to_run_it_again(given: dict[str, Any], said: str) -> None:
+    block = next(task for task in load(ROOT / "playbooks" / "release.yml") if "Release it in" in task["name"])
+    environment = NativeEnvironment(undefined=ChainableUndefined)
+    environment.filters["regex_replace"] = lambda text, pattern, new: re.sub(pattern, new, text)
+    known: dict[str, Any] = {
+        "ansible_failed_result": given.get("result", {"msg": NO_ANSWER}),
+        "ansible_check_mode": given.get("check", False),
+        "release_taken": given.get("taken", TAKEN),
+    }
+    if "failure" in given:
+        known["release_failure"] = {"outcome": "failed", "reason": given["failure"]}
+    for name in ("release_said", "release_stopped", "release_left_open"):
+        known[name] = environment.from_string(block["vars"][name]).render(known)
+    reason = block["rescue"][0]["ansible.builtin.set_fact"]["release_ended"]["reason"]
+    assert environment.from_string(reason).render(known) == said
+
+
 def read_by_plays() -> set[str]:
     files = [*PLAYBOOKS, *(ROOT / "roles").rglob("*.yml")]
     found = {name for path in files for name in re.findall(r"\bairgap_[a-z_]+\b", path.read_text(encoding="utf-8"))}

@@ -18,7 +18,7 @@ import shlex
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 from ..errors import AirgapError
 
@@ -31,6 +31,7 @@ _FILE_MODES = ("100644", "100755")
 _EMPTY = re.compile(r"|hint:.*|To \S+|Done|remote:(?: error:)?|error: failed to push some refs to .*")
 _LINES = 5
 _TEXT = 400
+_TICK = 1.0
 
 
 class GitError(AirgapError):
@@ -96,13 +97,20 @@ class File(NamedTuple):
 
 
 class Repository:
-    """``directory`` is empty and belongs to this process; ``timeout`` is for one command of git, in seconds."""
+    """``directory`` is empty and belongs to this process; ``timeout`` is for one command of git, in seconds.
 
-    def __init__(self, directory: str, remote: Remote, timeout: float = 60.0) -> None:
+    ``check`` raises when nobody waits for this any more. It is asked before each command and each second of it, and
+    ends it: one that waits for a server would push whenever that comes back.
+    """
+
+    def __init__(
+        self, directory: str, remote: Remote, timeout: float = 60.0, check: Callable[[], None] = lambda: None
+    ) -> None:
         check_url(remote.url)
         self._directory = directory
         self._remote = remote
         self._timeout = timeout
+        self._check = check
         self._git("init", "--quiet", "--bare", "--template=", ".")
 
     # -- reading ---------------------------------------------------------------------------------------------------
@@ -191,6 +199,7 @@ class Repository:
         env: Mapping[str, str] | None = None,
         ok: Sequence[int] = (0,),
     ) -> subprocess.CompletedProcess[bytes]:
+        self._check()
         try:
             process = subprocess.Popen(
                 ["git", *arguments],
@@ -204,7 +213,7 @@ class Repository:
         except FileNotFoundError as error:
             raise GitError("The program git is not installed here") from error
         try:
-            output, errors = process.communicate(stdin.encode("utf-8"), self._timeout)
+            output, errors = self._outcome(process, stdin.encode("utf-8"))
         except subprocess.TimeoutExpired as error:
             raise RemoteAway(
                 f"git {arguments[0]} of {self._remote.url} was not done after {self._timeout:g} s"
@@ -214,6 +223,20 @@ class Repository:
         if process.returncode not in ok:
             raise explained(arguments[0], self._remote.url, (errors + output).decode("utf-8", "replace"))
         return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+    def _outcome(self, process: subprocess.Popen[bytes], stdin: bytes | None) -> tuple[bytes, bytes]:
+        """What it prints until it ends. Raises ``TimeoutExpired``."""
+        left = self._timeout
+        while True:
+            tick = min(_TICK, left)
+            try:
+                return process.communicate(stdin, tick)
+            except subprocess.TimeoutExpired:
+                left -= tick
+                if left <= 0:
+                    raise
+            stdin = None  # it has all of it already
+            self._check()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -219,7 +219,7 @@ class Gitea:
         return True
 
     def content(self, owner: str, name: str, path: str, branch: str) -> Content | None:
-        """A file of the branch, None when it has none of that name."""
+        """A file of the branch, or of a commit; None when it has none of that name."""
         url = f"{_repo(owner, name)}/contents/{quote(path)}"
         what = f"read {path} of {owner}/{name}"
         try:
@@ -281,13 +281,18 @@ class Gitea:
 
     def last_commit(self, owner: str, name: str, branch: str, path: str) -> dict[str, Any] | None:
         """The last commit of the branch that changed the file: sha, commit.message. None when there is none."""
-        query = {"sha": branch, "path": path, "limit": 1, "stat": "false", "verification": "false", "files": "false"}
+        return next(iter(self.last_commits(owner, name, branch, path, 1)), None)
+
+    def last_commits(self, owner: str, name: str, branch: str, path: str, limit: int) -> list[dict[str, Any]]:
+        """The last ones of the branch that changed the file, newest first: sha, commit.message, parents (of sha)."""
+        query = {"sha": branch, "path": path, "limit": limit, "stat": "false"}
+        query |= {"verification": "false", "files": "false"}
         what = f"list the commits of {path} in {owner}/{name}"
         try:
             found = self._json("GET", f"{_repo(owner, name)}/commits", what, query=query)
         except NotFound:
-            return None
-        return dict(found[0]) if found else None
+            return []
+        return [dict(each) for each in (found or [])[:limit]]  # of a file, Gitea lists whole pages
 
     def files(self, owner: str, name: str, directory: str, ref: str) -> list[str]:
         """The names of the files in a directory of a branch, tag or commit; none when it is not there."""

@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 _TICK = 1.0
 _SHOWN = 10
+#: How many commits after the bump, others among them, are looked at to find it: a request for each.
+_COMMITS = 10
 #: How long a tag may be there before its run is, in seconds: Gitea makes the run as it takes the tag.
 _SETTLED = 15.0
 _WHY_NONE = (
@@ -65,8 +67,8 @@ class Gitea(Protocol):
     def content(self, owner: str, name: str, path: str, branch: str) -> Content | None:
         """A file."""
 
-    def last_commit(self, owner: str, name: str, branch: str, path: str) -> dict[str, Any] | None:
-        """Who changed it last."""
+    def last_commits(self, owner: str, name: str, branch: str, path: str, limit: int) -> list[dict[str, Any]]:
+        """Who changed it last, newest first."""
 
 
 class PipelineFailed(AirgapError):
@@ -325,8 +327,8 @@ class Pipeline:
     def _bump(self, adopted: bool) -> dict[str, Any]:
         """The commit by which the manifest names the image: {commit, message}.
 
-        Of a run that was ``adopted`` the bump may have been taken back since: empty then. Raises when the manifest does
-        not name the image otherwise.
+        Of a run that was ``adopted`` the bump may have been taken back since: empty then, and also where more was
+        changed since than anybody looks through. Raises when the manifest does not name the image otherwise.
         """
         wanted = self._wanted
         if not wanted.manifest:
@@ -335,19 +337,32 @@ class Pipeline:
         file = self._gitea.content(*self._where, wanted.manifest, wanted.branch)
         if file is None:
             raise AirgapError(f"There is no {where}, so that nobody knows what the pipeline has bumped")
-        images = gitops.find_images(file.data.decode("utf-8", "replace"))
-        if not any(_same(found.image, wanted.image) for found in images):
+        images = [found.image for found in gitops.find_images(file.data.decode("utf-8", "replace"))]
+        if not any(_same(image, wanted.image) for image in images):
             if adopted:
                 return {}
-            named = ", ".join(found.image for found in images) or "none"
+            named = ", ".join(images) or "none"
             raise AirgapError(
                 f"{where} does not name {wanted.image} after its pipeline, but {named}. Was another version released "
                 "meanwhile?"
             )
-        commit = self._gitea.last_commit(*self._where, wanted.branch, wanted.manifest)
-        if commit is None:
+        commits = self._gitea.last_commits(*self._where, wanted.branch, wanted.manifest, _COMMITS)
+        if not commits:
             raise NotFound(f"There is no commit of {where}")
-        return {"commit": str(commit["sha"]), "message": str(commit["commit"]["message"]).strip()}
+        # Somebody may have changed something else in it since.
+        for commit in commits:
+            if not any(self._named_at(str(parent["sha"])) for parent in commit.get("parents") or ()):
+                return {"commit": str(commit["sha"]), "message": str(commit["commit"]["message"]).strip()}
+        return {}
+
+    def _named_at(self, commit: str) -> bool:
+        """Whether the manifest names the image there."""
+        file = self._gitea.content(*self._where, self._wanted.manifest, commit)
+        try:
+            images = gitops.find_images(file.data.decode("utf-8", "replace")) if file else []
+        except gitops.GitopsError:
+            return False  # it was no manifest then
+        return any(_same(found.image, self._wanted.image) for found in images)
 
     # -- waiting ---------------------------------------------------------------------------------------------------
 

@@ -63,6 +63,14 @@ class Holder(NamedTuple):
         """As it stands in the Lease."""
         return f"{self.release_id}/{self.run}"
 
+    def as_dict(self) -> dict[str, Any]:
+        """What the module returns beside an error."""
+        return {
+            "holder": self.identity,
+            "renewed_at": rfc3339(self.renewed),
+            "expires_at": rfc3339(self.expires),
+        }
+
 
 class Standing(NamedTuple):
     """What the record of an app says, for whoever only looks.
@@ -158,13 +166,18 @@ class Record:
             raise AirgapError(f"'{version}' cannot be a version: only letters, digits, '.', '_' and '-', up to 128.")
         lock = _Lock(session, clock, namespace, app)
         book = _Book(session, namespace, app)
+        tried: _Decision | None = None
         for _attempt in range(_ATTEMPTS):
             decision = _decide(lock, book, version, run, process, force_unlock, retry, unmeasured)
             if decision.step == "done" or dry_run:
                 return cls._from(session, clock, namespace, app, decision, book)
+            keep = decision.step == "own"
+            if tried is not None and lock.holder is not None and lock.holder.identity == tried.identity:
+                decision, keep = tried, True  # it was ourselves, and only the answer was lost
             try:
-                lock.take(f"{decision.release_id}/{decision.run}", process, lease_seconds, keep=decision.step == "own")
+                lock.take(decision.identity, process, lease_seconds, keep)
             except Conflict:
+                tried = decision
                 continue  # somebody was faster: look again who, and decide anew
             record = cls._from(session, clock, namespace, app, decision, book)
             record._begin(decision)
@@ -210,8 +223,7 @@ class Record:
     def note(self, phase: str, **data: Any) -> None:
         """Append to the journal, and renew the Lease for as long as it was held last. Raises ``LeaseLost``."""
         self._lock.renew(self._identity, None)
-        entry = {"phase": phase, "at": rfc3339(self._clock.time()), "run": self.run, **data}
-        self._update(lambda book: book.entries.append(entry))
+        self._update({"phase": phase, "at": rfc3339(self._clock.time()), "run": self.run, **data})
 
     def reported(self, release_id: str) -> bool:
         """The evidence of an abandoned release is written: its journal goes. False: it was so already.
@@ -226,9 +238,8 @@ class Record:
 
         def drop(book: _Book) -> None:
             book.abandoned = [each for each in book.abandoned if each["id"] != release_id]
-            book.entries.append(entry)
 
-        self._update(drop)
+        self._update(entry, drop)
         return True
 
     def finish(self, outcome: str, reason: str = "") -> bool:
@@ -249,9 +260,8 @@ class Record:
 
             def end(book: _Book) -> None:
                 book.current = {**(book.current or {}), **ending}
-                book.entries.append(entry)
 
-            self._update(end)
+            self._update(entry, end)
             self.outcome, self.reason, self.finished_at = outcome, reason, now
         self._lock.release(self._identity)
         return changed
@@ -326,19 +336,23 @@ class Record:
         def begin(book: _Book) -> None:
             if decision.step == "new":
                 book.open(self.release_id, self.version, self.started_at)
-            book.entries.append(entry)
 
-        self._update(begin)
+        self._update(entry, begin)
 
-    def _update(self, change: Callable[[_Book], Any]) -> None:
-        """Read, change and write the journal; again when somebody wrote in between."""
-        for _attempt in range(_ATTEMPTS):
+    def _update(self, entry: dict[str, Any], change: Callable[[_Book], Any] = lambda book: None) -> None:
+        """Read, change and write the journal, with one more entry; again when somebody wrote in between.
+
+        That may have been ourselves: where the answer to a write was lost, the same write is a conflict the next time.
+        """
+        for attempt in range(_ATTEMPTS):
             self._book.read()
-            change(self._book)
-            try:
-                self._book.write()
-            except Conflict:
-                continue
+            if attempt == 0 or entry not in self._book.entries:
+                change(self._book)
+                self._book.entries.append(entry)
+                try:
+                    self._book.write()
+                except Conflict:
+                    continue
             self.journal = self._book.entries
             self.abandoned = self._given_up(self._book)
             return
@@ -353,6 +367,11 @@ class _Decision(NamedTuple):
     version: str
     run: str
     holder: Holder | None  # from whom it is taken
+
+    @property
+    def identity(self) -> str:
+        """As it stands in the Lease once it is taken."""
+        return f"{self.release_id}/{self.run}"
 
 
 def _decide(
@@ -431,9 +450,7 @@ def _refusal(lock: _Lock, holder: Holder, version: str, release_id: str) -> Airg
     return AirgapError(
         f"{version} of {lock.app} cannot be released: {lock.name} belongs to {holder.identity}{where}, "
         f"last renewed {now - holder.renewed:.0f} s ago at {rfc3339(holder.renewed)}, {state}. {advice}",
-        holder=holder.identity,
-        renewed_at=rfc3339(holder.renewed),
-        expires_at=rfc3339(holder.expires),
+        **holder.as_dict(),
     )
 
 
@@ -445,6 +462,7 @@ class _Lock:
         self._clock = clock
         self._namespace = namespace
         self.app = app
+        self.holder: Holder | None = None
         self._object: dict[str, Any] | None = None
 
     @property
@@ -456,7 +474,8 @@ class _Lock:
         return self._clock.time()
 
     def read(self) -> Holder | None:
-        """Who holds it; None when nobody does."""
+        """Who holds it; None when nobody does. ``holder`` is that from then on."""
+        self.holder = None
         self._object = self._session.find(LEASE, f"{self.app}-release", self._namespace)
         spec = (self._object or {}).get("spec") or {}
         identity = spec.get("holderIdentity") or ""
@@ -464,7 +483,9 @@ class _Lock:
             return None
         release_id, _slash, run = identity.partition("/")
         renewed = parse_rfc3339(spec["renewTime"]) if spec.get("renewTime") else 0.0
-        return Holder(release_id, run, renewed, renewed + spec.get("leaseDurationSeconds", 0), self._process())
+        expires = renewed + spec.get("leaseDurationSeconds", 0)
+        self.holder = Holder(release_id, run, renewed, expires, self._process())
+        return self.holder
 
     def take(self, identity: str, process: Mapping[str, Any], seconds: int, keep: bool) -> None:
         """Write ourselves into what ``read`` has seen. ``keep``: we hold it already. Raises ``Conflict``."""
@@ -484,7 +505,8 @@ class _Lock:
         holder = self.read()
         if holder is None or holder.identity != identity or self._object is None:
             now = f"it belongs to {holder.identity} now" if holder else "nobody holds it now"
-            raise LeaseLost(f"{self.name} is no longer held by {identity}: {now}. This run stops.")
+            details = holder.as_dict() if holder else {}
+            raise LeaseLost(f"{self.name} is no longer held by {identity}: {now}. This run stops.", **details)
         return self._object
 
     def renew(self, identity: str, seconds: int | None) -> None:

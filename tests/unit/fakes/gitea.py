@@ -76,6 +76,8 @@ class FakeGitea(BaseAdapter):
             "runs": [],
             "jobs": {},
             "logs": {},
+            # Hash -> files of that commit; nothing of others.
+            "versions": {},
             # Hash -> statuses in the order in which they came; release notes.
             "statuses": {},
             "releases": [],
@@ -290,9 +292,10 @@ class FakeGitea(BaseAdapter):
     def _contents(self, method: str, found: dict[str, str], query: dict[str, str], body: Any, _user: str) -> Answer:
         repository = self.repositories[found["repository"]]
         branch = query.get("ref") or body["branch"]
-        if branch not in repository["branches"]:
+        versions = {**repository["versions"], **repository["branches"]}
+        if branch not in versions:
             return 404, {"message": "unable to find a git ref"}
-        files = repository["branches"][branch]
+        files = versions[branch]
         data = files.get(found["path"])
         if method == "GET":
             inside = sorted(path for path in files if path.startswith(f"{found['path']}/"))
@@ -352,9 +355,13 @@ class FakeGitea(BaseAdapter):
         return 201, None
 
     def _commits(self, _method: str, found: dict[str, str], *_rest: Any) -> Answer:
+        """All of them, whatever the limit, as Gitea does for those of a file."""
         messages = self.repositories[found["repository"]]["messages"]
-        newest = [{"sha": f"{len(messages):040x}", "commit": {"message": messages[-1]}}] if messages else []
-        return 200, newest
+        made = [
+            {"sha": f"{number:040x}", "commit": {"message": message}, "parents": [{"sha": f"{number - 1:040x}"}]}
+            for number, message in enumerate(messages, 1)
+        ]
+        return 200, made[::-1]
 
     def _runs(self, _method: str, found: dict[str, str], query: dict[str, str], *_rest: Any) -> Answer:
         runs = self.repositories[found["repository"]]["runs"]

@@ -30,6 +30,7 @@ from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds i
     SERVICE_ACCOUNT,
     Kind,
 )
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.patience import Patience
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import (
     Conflict,
     Event,
@@ -106,6 +107,7 @@ class FakeSession:
         self._objects: dict[Key, dict[str, Any]] = {}
         self._events: list[tuple[int, Key, Event]] = []
         self._failures: dict[str, list[BaseException]] = defaultdict(list)
+        self._lost: dict[Kind, list[BaseException]] = defaultdict(list)
         self._version = 0
         self._oldest = 0
         for body in objects:
@@ -116,6 +118,10 @@ class FakeSession:
     def fail_next(self, method: str, error: BaseException, times: int = 1) -> None:
         """The next ``times`` calls of ``method`` (get, list, replace, ...) raise ``error`` and change nothing."""
         self._failures[method] += [error] * times
+
+    def lose_next(self, kind: Kind, error: BaseException) -> None:
+        """The next ``create`` or ``replace`` of a kind is done, and raises ``error``: its answer is lost."""
+        self._lost[kind].append(error)
 
     def put(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Create or replace an object as it is, status included."""
@@ -141,6 +147,9 @@ class FakeSession:
         self._events.clear()
 
     # What Session does
+
+    def patient(self, patience: Patience) -> PatientSession:
+        return PatientSession(self, patience)
 
     def get(self, kind: Kind, name: str, namespace: str | None = None) -> dict[str, Any]:
         self._call("get", kind, namespace, name)
@@ -178,7 +187,7 @@ class FakeSession:
         fresh = copy.deepcopy(dict(body))
         if key[0] in STATUS_SUBRESOURCE:
             fresh.pop("status", None)
-        return self._store(key, fresh, None)
+        return self._answered(key[0], self._store(key, fresh, None))
 
     def replace(self, body: Mapping[str, Any]) -> dict[str, Any]:
         key = self._key(body)
@@ -193,7 +202,7 @@ class FakeSession:
         if key[0] in STATUS_SUBRESOURCE:
             fresh.pop("status", None)
             fresh = merge(fresh, {"status": current["status"]}) if "status" in current else fresh
-        return self._store(key, fresh, current)
+        return self._answered(key[0], self._store(key, fresh, current))
 
     def patch(
         self,
@@ -344,6 +353,11 @@ class FakeSession:
         if kind in self.unknown_kinds:
             raise NotFound(f"{self.server} does not know the kind {kind.kind}", status=404, reason="UnknownKind")
 
+    def _answered(self, kind: Kind, body: dict[str, Any]) -> dict[str, Any]:
+        if self._lost[kind]:
+            raise self._lost[kind].pop(0)
+        return body
+
     def _key(self, body: Mapping[str, Any]) -> Key:
         kind = Kind.of(body)
         namespace = None if kind in CLUSTER_SCOPED else body["metadata"].get("namespace")
@@ -386,6 +400,18 @@ class FakeSession:
             return False
         labels = body["metadata"].get("labels") or {}
         return _selected(label_selector, labels.get) and _selected(field_selector, lambda path: _field(body, path))
+
+
+class PatientSession:
+    """A ``FakeSession`` whose requests are made again, each as ``Session.patient`` does it."""
+
+    def __init__(self, session: FakeSession, patience: Patience) -> None:
+        self._session = session
+        self._patience = patience
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._session, name)
+        return lambda *args, **kwargs: self._patience.insist(lambda: method(*args, **kwargs))
 
 
 Path = tuple[str, ...]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.lumen.airgap.plugins.module_utils.entry import missing, run_module
+from ansible_collections.lumen.airgap.plugins.module_utils.entry import Task, missing, run_module, run_task
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
 
 
@@ -38,6 +38,22 @@ def test_an_error_is_a_failure_with_its_details() -> None:
     with pytest.raises(Left) as caught:
         run_module(FakeModule(), call)  # type: ignore[arg-type]
     assert caught.value.args == ("fail", {"msg": "broken", "lines": ["a"]})
+
+
+def test_a_module_by_itself_does_not_go_by_its_parent() -> None:
+    """It may be started by sshd or a shell, and those may end first."""
+    module = FakeModule()
+    module.params, module.check_mode, module.tmpdir = {}, False, None  # type: ignore[attr-defined]
+    module.warn = lambda _line: None  # type: ignore[attr-defined]
+
+    def work(task: Task) -> dict[str, Any]:
+        task.check()
+        task.tell("nobody can read this")
+        return {"changed": False}
+
+    with pytest.raises(Left) as caught:
+        run_task(module, work)  # type: ignore[arg-type]
+    assert caught.value.args == ("exit", {"changed": False})
 
 
 def test_a_missing_library_is_named() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -321,6 +322,21 @@ def test_pods_that_cannot_start_are_told(cluster: Cluster) -> None:
     assert cluster.session.find(DEPLOYMENT, "web", "lumen")
 
 
+def test_an_api_server_that_restarts_before_the_wait_is_asked_again(cluster: Cluster, tmp_path: Path) -> None:
+    cluster(wait="none")
+    away = Unreachable("no answer from https://fake:6443")
+    for method in ("find", "patch"):
+        cluster.session.fail_next(method, away, times=20)
+    cluster.clock.at(42, cluster.syncs)
+    progress = tmp_path / "progress"
+    given = {"source": None, "destination": None, "wait": "synced", "progress_path": str(progress)}
+    assert cluster(**given)["status"]["sync"] == "Synced"
+    assert "no answer from https://fake:6443; it is asked again for up to 60 s" in progress.read_text()
+    cluster.session.fail_next("find", away)
+    with pytest.raises(Unreachable):
+        cluster(**given, patience=0.0)
+
+
 def test_an_api_server_that_is_away_is_waited_for_and_one_that_forbids_is_not(cluster: Cluster) -> None:
     cluster(wait="none")
     away = Unreachable("get Application: no answer from https://fake:6443")
@@ -409,4 +425,4 @@ def test_return_and_options_are_documented(cluster: Cluster) -> None:
     assert set(result) - {"changed", "diff"} <= set(documented)
     assert set(result["status"]) == set(documented["status"]["contains"])
     options = yaml.safe_load(module.DOCUMENTATION)["options"]
-    assert set(options) | {"kubeconfig", "context", "progress_path", "quiet"} == set(module.ARGUMENT_SPEC)
+    assert set(options) | {"kubeconfig", "context", "patience", "progress_path", "quiet"} == set(module.ARGUMENT_SPEC)

@@ -7,16 +7,21 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds import CONFIG_MAP
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import Unreachable
+from ansible_collections.lumen.airgap.plugins.module_utils.entry import Task
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
-from ansible_collections.lumen.airgap.plugins.module_utils.options import KUBE_OPTIONS
+from ansible_collections.lumen.airgap.plugins.module_utils.options import KUBE_OPTIONS, PATIENCE_OPTIONS
 from ansible_collections.lumen.airgap.plugins.modules import evidence as module
-from ansible_collections.lumen.airgap.tests.unit.fakes.clock import EPOCH
+from ansible_collections.lumen.airgap.tests.unit.fakes.clock import EPOCH, FakeClock
 from ansible_collections.lumen.airgap.tests.unit.fakes.kube import FakeSession
+from ansible_collections.lumen.airgap.tests.unit.fakes.stream import FakeStream
 
 RELEASE = {
     "id": "api-v1-1",
@@ -87,7 +92,31 @@ def test_return_documents_what_is_returned(tmp_path: Path) -> None:
 
 
 def test_every_option_is_documented() -> None:
-    assert set(yaml.safe_load(module.DOCUMENTATION)["options"]) == set(module.ARGUMENT_SPEC) - set(KUBE_OPTIONS)
+    shared = {*KUBE_OPTIONS, *PATIENCE_OPTIONS}
+    assert set(yaml.safe_load(module.DOCUMENTATION)["options"]) == set(module.ARGUMENT_SPEC) - shared
+
+
+@pytest.mark.parametrize("before", [[], [{**RELEASE, "id": "api-v0-1", "version": "v0"}]])
+def test_in_the_chain_it_is_once_through_an_api_server_that_restarts(
+    tmp_path: Path,
+    session: FakeSession,
+    clock: FakeClock,
+    stream: FakeStream,
+    monkeypatch: pytest.MonkeyPatch,
+    before: list[dict[str, Any]],
+) -> None:
+    monkeypatch.setattr(module.Session, "connect", lambda *_args: session)
+    monkeypatch.setattr(module, "SystemClock", lambda: clock)
+    for release in before:
+        module.evidence(params(tmp_path, release=release, chain=True), EPOCH, False, lambda: session)
+    session.fail_next("find", Unreachable("no answer"), times=30)
+    session.lose_next(CONFIG_MAP, Unreachable("no answer"))
+    given = params(tmp_path, chain=True)
+    result = module.work(Task(given, False, stream.line, nullcontext, stream.line, stream.check))
+    assert (result["changed"], result["evidence"]["chain"]["number"]) == (True, len(before) + 1)
+    assert json.loads(Path(result["path"]).read_text()) == result["evidence"]
+    assert len(list(tmp_path.glob("*.json"))) == len(before) + 1
+    assert clock.monotonic() == 31
 
 
 def test_in_the_chain_a_release_has_one_document(tmp_path: Path) -> None:

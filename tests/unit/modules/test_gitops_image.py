@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters import git
+from ansible_collections.lumen.airgap.plugins.module_utils.entry import Task
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
 from ansible_collections.lumen.airgap.plugins.module_utils.options import check_ranges
 from ansible_collections.lumen.airgap.plugins.modules import gitops_image as module
+from ansible_collections.lumen.airgap.plugins.plugin_utils.streaming import ParentGone
 from ansible_collections.lumen.airgap.tests.unit.fakes.clock import FakeClock
 from ansible_collections.lumen.airgap.tests.unit.fakes.git import Origin
+from ansible_collections.lumen.airgap.tests.unit.fakes.stream import FakeStream
 from ansible_collections.lumen.airgap.tests.unit.modules.conftest import Run
 
 PATH = "manifests/app/03-lumen-api.yaml"
@@ -50,6 +54,7 @@ class Site:
     def __init__(self, directory: Path, workflow: str = WORKFLOW) -> None:
         self.origin = Origin(directory, {PATH: MANIFEST, ".gitea/workflows/ci.yaml": workflow, "app/main.go": "x"})
         self.clock = FakeClock()
+        self.check: Callable[[], None] = lambda: None
         self._directory = directory
         self._runs = 0
 
@@ -61,7 +66,7 @@ class Site:
         author = {"name": "lumen-ci", "email": "lumen-ci@noreply.invalid"}
         given = {**defaults, "author": author, "repo": self.origin.url, "path": PATH, **params}
         check_ranges(given, module.RANGES)
-        return module.gitops_image(given, str(directory), self.clock, dry_run)
+        return module.gitops_image(given, str(directory), self.clock, dry_run, self.check)
 
     def revert(self, commit: str, **params: Any) -> dict[str, Any]:
         return self(state="reverted", commit=commit, **params)
@@ -253,6 +258,48 @@ def test_what_the_server_refuses_is_not_waited_for(
     with pytest.raises(error):
         site(image=NEW, wait=60.0)
     assert site.clock.monotonic() == 0
+
+
+# -- an ansible-playbook that is gone ----------------------------------------------------------------------------------
+
+
+def test_an_orphan_does_not_bump_when_the_server_is_back(
+    site: Site, monkeypatch: pytest.MonkeyPatch, stream: FakeStream
+) -> None:
+    away(monkeypatch, site, until=60)
+    site.check = stream.check
+    site.clock.at(30, stream.die)
+    before = site.origin.head
+    with pytest.raises(ParentGone):
+        site(image=NEW, wait=120.0)
+    assert site.origin.head == before
+
+
+def test_an_orphan_does_not_push_what_it_has_prepared(
+    site: Site, monkeypatch: pytest.MonkeyPatch, stream: FakeStream
+) -> None:
+    commit = git.Repository.commit
+
+    def last(self: git.Repository, *args: Any) -> str:
+        made = commit(self, *args)
+        stream.die()
+        return made
+
+    monkeypatch.setattr(git.Repository, "commit", last)
+    site.check = stream.check
+    before = site.origin.head
+    with pytest.raises(ParentGone):
+        site(image=NEW)
+    assert site.origin.head == before
+
+
+def test_the_action_passes_on_whether_its_parent_lives(site: Site, stream: FakeStream, tmp_path: Path) -> None:
+    defaults = {name: copy.deepcopy(option.get("default")) for name, option in module.ARGUMENT_SPEC.items()}
+    author = {"name": "lumen-ci", "email": "lumen-ci@noreply.invalid"}
+    given = {**defaults, "author": author, "repo": site.origin.url, "path": PATH, "image": NEW}
+    stream.die()
+    with pytest.raises(ParentGone):
+        module.work(Task(given, False, stream.line, lambda: nullcontext(str(tmp_path)), stream.line, stream.check))
 
 
 # -- reverting ---------------------------------------------------------------------------------------------------------

@@ -6,16 +6,21 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import yaml
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds import LEASE
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import Forbidden, Unreachable
+from ansible_collections.lumen.airgap.plugins.module_utils.entry import Task
 from ansible_collections.lumen.airgap.plugins.module_utils.services import process
 from ansible_collections.lumen.airgap.plugins.module_utils.services.release_record import LeaseLost
 from ansible_collections.lumen.airgap.plugins.modules import release_record as module
+from ansible_collections.lumen.airgap.plugins.plugin_utils.streaming import ParentGone
 from ansible_collections.lumen.airgap.tests.unit.fakes.clock import FakeClock
 from ansible_collections.lumen.airgap.tests.unit.fakes.kube import FakeSession
+from ansible_collections.lumen.airgap.tests.unit.fakes.stream import FakeStream
 from ansible_collections.lumen.airgap.tests.unit.modules.conftest import Run
 
 HERE = {"host": "control", "boot": "b", "pid": 10, "start": 1}
@@ -62,6 +67,85 @@ def test_the_life_of_a_release(call: Any, session: FakeSession, clock: FakeClock
     again = call(version="v1")
     assert (again["changed"], again["release"]["outcome"]) == (False, "promoted")
     assert call(state="read")["release"]["outcome"] == "promoted"
+
+
+@pytest.fixture
+def work(session: FakeSession, clock: FakeClock, stream: FakeStream, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module as its action runs it."""
+    monkeypatch.setattr(module.Session, "connect", lambda *_args: session)
+    monkeypatch.setattr(module, "SystemClock", lambda: clock)
+
+    def run(check_mode: bool = False, **params: Any) -> dict[str, Any]:
+        defaults = {name: option.get("default") for name, option in module.ARGUMENT_SPEC.items()}
+        given = {**defaults, "app": "api", "namespace": "lumen", **params}
+        return module.work(Task(given, check_mode, stream.line, nullcontext, stream.line, stream.check))
+
+    return run
+
+
+AWAY = Unreachable("find Lease lumen/api-release: no answer")
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"state": "renewed"},
+        {"state": "noted", "phase": "bumped"},
+        {"state": "reported", "abandoned": "api-v0-1"},
+        {"state": "finished", "outcome": "failed"},
+        {"state": "read"},
+    ],
+)
+def test_in_the_middle_of_a_release_an_api_server_that_restarts_is_waited_for(
+    work: Any, session: FakeSession, clock: FakeClock, stream: FakeStream, state: dict[str, Any], check_mode: bool
+) -> None:
+    acquired = work(version="v1", lease_seconds=900)["release"]
+    session.fail_next("find", AWAY, times=40)
+    release = {key: acquired[key] for key in ("id", "run")}
+    assert work(check_mode, **state, release=release)["release"]["id"] == "api-v1-1"
+    assert clock.monotonic() == 40
+    assert stream.lines == [f"{AWAY.message}; it is asked again for up to 60 s"]
+
+
+def test_one_that_stays_away_fails_the_task_after_that(work: Any, session: FakeSession, clock: FakeClock) -> None:
+    work(version="v1")
+    session.fail_next("find", AWAY, times=1000)
+    with pytest.raises(Unreachable, match="asked again for 20 s"):
+        work(state="read", patience=20.0)
+    assert clock.monotonic() == 20
+
+
+def test_a_release_does_not_begin_by_waiting_and_waits_once_it_was_answered(
+    work: Any, session: FakeSession, clock: FakeClock
+) -> None:
+    session.fail_next("find", AWAY)
+    with pytest.raises(Unreachable):
+        work(version="v1")
+    assert clock.monotonic() == 0
+    session.fail_next("create", AWAY, times=5)
+    assert work(version="v1")["changed"]
+
+
+def test_who_may_not_is_told_at_once(work: Any, session: FakeSession, clock: FakeClock) -> None:
+    work(version="v1")
+    session.fail_next("find", Forbidden("leases is forbidden", 403))
+    with pytest.raises(Forbidden):
+        work(state="read")
+    assert clock.monotonic() == 0
+
+
+def test_nothing_is_noted_for_an_ansible_playbook_that_is_gone(
+    work: Any, session: FakeSession, clock: FakeClock, stream: FakeStream
+) -> None:
+    acquired = work(version="v1")["release"]
+    session.fail_next("find", AWAY, times=20)
+    clock.at(10, stream.die)
+    with pytest.raises(ParentGone):
+        work(state="noted", phase="bumped", release={key: acquired[key] for key in ("id", "run")})
+    session._failures["find"].clear()
+    stream._pid = 1000
+    assert work(state="read")["release"]["phase"] == "acquired"
 
 
 @pytest.mark.parametrize("seconds", [0, -60])

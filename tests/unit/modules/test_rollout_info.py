@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import Session
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import Session, Unreachable
 from ansible_collections.lumen.airgap.plugins.modules import rollout_info as module
 from ansible_collections.lumen.airgap.tests.unit.fakes.canary_lab import Lab
 from ansible_collections.lumen.airgap.tests.unit.fakes.rollouts import NAME, NAMESPACE
@@ -30,6 +30,14 @@ def test_shown(run: Run, which: dict[str, Any], check: bool) -> None:
     result = run(module, check, namespace=NAMESPACE, query="rollouts[].phase", **which)
     assert (result["changed"], result["missing"], result["query_result"]) == (False, [], ["Healthy"])
     assert result["rollouts"][0]["tree"].splitlines()[2] == "Status:          ✔ Healthy"
+
+
+def test_an_api_server_that_restarts_is_asked_again(run: Run, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SystemClock", lambda: lab.clock)
+    for failing in ("list", "get", "find"):
+        lab.session.fail_next(failing, Unreachable("no answer"), times=10)
+    assert run(module, namespace=NAMESPACE, name=NAME)["rollouts"][0]["name"] == NAME
+    assert run(module, namespace=NAMESPACE, patience=-1)["msg"].startswith("The option patience must be from 0")
 
 
 def test_what_is_not_there(run: Run) -> None:
@@ -53,7 +61,7 @@ def test_every_value_is_documented(run: Run) -> None:
 
 def test_documentation_and_argument_spec_agree() -> None:
     options = yaml.safe_load(module.DOCUMENTATION)["options"]
-    assert set(options) == set(module.ARGUMENT_SPEC) - {"kubeconfig", "context"}
+    assert set(options) == set(module.ARGUMENT_SPEC) - {"kubeconfig", "context", "patience"}
     for name, option in options.items():
         for key in ("type", "elements", "default", "required"):
             assert option.get(key) == module.ARGUMENT_SPEC[name].get(key), (name, key)

@@ -20,6 +20,7 @@ from ansible_collections.lumen.airgap.plugins.module_utils.entry import Task
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
 from ansible_collections.lumen.airgap.plugins.plugin_utils import in_process
 from ansible_collections.lumen.airgap.plugins.plugin_utils.in_process import InProcessAction
+from ansible_collections.lumen.airgap.tests.unit.fakes.stream import FakeStream
 
 ROOT = Path(__file__).resolve().parents[3]
 HERE = {"ansible_python_interpreter": sys.executable}
@@ -27,10 +28,15 @@ BY_THE_MODULE = {"by": "the module"}
 
 
 @pytest.fixture
-def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def warnings(monkeypatch: pytest.MonkeyPatch, printed: list[str]) -> list[str]:
     written: list[str] = []
-    monkeypatch.setattr(in_process, "Display", lambda: SimpleNamespace(warning=written.append))
+    monkeypatch.setattr(in_process, "Display", lambda: SimpleNamespace(warning=written.append, display=printed.append))
     return written
+
+
+@pytest.fixture
+def printed() -> list[str]:
+    return []
 
 
 @pytest.fixture
@@ -59,6 +65,7 @@ def act(monkeypatch: pytest.MonkeyPatch, warnings: list[str]) -> Any:
             "mutually_exclusive": [("name", "path")],
         }
         plain_task = {"args": args, "check_mode": False, "async_val": 0, "environment": [], "delegate_to": None}
+        plain_task["no_log"] = False
         action._task = SimpleNamespace(**{**plain_task, **task})
         shell = SimpleNamespace(tmpdir=None)
         action._connection = SimpleNamespace(
@@ -140,6 +147,32 @@ def test_secrets_do_not_reach_the_result(act: Any) -> None:
     result = act(work, {"token": "hunter2"})
     assert "hunter2" not in str(result)
     assert result["msg"] == "refused with ********"
+
+
+def test_it_tells_what_it_waits_for_without_secrets(act: Any, printed: list[str]) -> None:
+    def work(task: Task) -> dict[str, Any]:
+        task.tell(f"no answer to {task.params['token']}")
+        return {}
+
+    both = {**HERE, "inventory_hostname": "a", "ansible_play_batch": ["a", "b"]}
+    act(work, {"token": "hunter2"}, both)
+    assert printed == ["[a] no answer to ********"]
+    act(work, {"token": "hunter2"}, both, no_log=True)
+    assert len(printed) == 1
+
+
+def test_left_behind_by_a_parent_that_died_it_stops(
+    act: Any, monkeypatch: pytest.MonkeyPatch, stream: FakeStream, printed: list[str]
+) -> None:
+    monkeypatch.setattr(in_process, "Stream", lambda *_args: stream)
+
+    def work(task: Task) -> dict[str, Any]:
+        task.check()
+        stream.die()
+        task.check()
+        pytest.fail("went on")
+
+    assert act(work, {}) == {"failed": True, "msg": "ansible-playbook (process 1000) is gone"}
 
 
 def users() -> list[str]:

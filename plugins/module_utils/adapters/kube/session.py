@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from .errors import BY_STATUS, Conflict, Forbidden, Gone, Invalid, KubeError, NotFound, Unreachable
 from .kinds import SERVICE_ACCOUNT, Kind
+from .patience import Patience
 from .transport import LineStream, Response, Transport, TransportFailure, Trust
 
 __all__ = [
@@ -84,9 +85,10 @@ class Watch:
 class Session:
     """Requests to one API server. May be used from several threads."""
 
-    def __init__(self, transport: Transport, timeout: float = 10.0) -> None:
+    def __init__(self, transport: Transport, timeout: float = 10.0, patience: Patience | None = None) -> None:
         self._transport = transport
         self._timeout = timeout
+        self._patience = patience
         self._resources: dict[Kind, tuple[str, bool]] = {}
 
     @classmethod
@@ -96,6 +98,10 @@ class Session:
         Raises ``KubeError`` when the kubeconfig cannot be used or the library ``kubernetes`` is missing.
         """
         return cls(Transport.connect(kubeconfig, context), timeout)
+
+    def patient(self, patience: Patience) -> Session:
+        """One that waits for an API server that does not answer; a watch does not, nor does ``service_proxy``."""
+        return Session(self._transport, self._timeout, patience)
 
     @property
     def server(self) -> str:
@@ -337,13 +343,17 @@ class Session:
         content_type: str,
     ) -> Response:
         data = None if body is None else json.dumps(body).encode()
-        try:
-            answer = self._transport.request(method, path, query, data, content_type, self._timeout)
-        except TransportFailure as failure:
-            raise _unreachable(verb, subject, self.server, failure) from failure
-        if answer.status >= 400:
-            raise _error(verb, subject, self.server, answer)
-        return answer
+
+        def ask() -> Response:
+            try:
+                answer = self._transport.request(method, path, query, data, content_type, self._timeout)
+            except TransportFailure as failure:
+                raise _unreachable(verb, subject, self.server, failure) from failure
+            if answer.status >= 400:
+                raise _error(verb, subject, self.server, answer)
+            return answer
+
+        return self._patience.insist(ask) if self._patience else ask()
 
     def _path(self, kind: Kind, name: str | None, namespace: str | None) -> str:
         plural, namespaced = self._resource(kind)

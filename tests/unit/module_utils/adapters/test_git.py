@@ -10,10 +10,12 @@ import os
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters import git
+from ansible_collections.lumen.airgap.plugins.plugin_utils.streaming import ParentGone
+from ansible_collections.lumen.airgap.tests.unit.fakes.stream import FakeStream
 
 URL = "https://gitea.example/lumen/lumen.git"
 
@@ -155,6 +157,48 @@ def test_a_command_that_takes_too_long_is_ended_with_its_helpers(
     while not ended(status):
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_nothing_is_started_for_a_parent_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: FakeStream
+) -> None:
+    started = Git(monkeypatch)
+    repository = git.Repository(str(tmp_path), git.Remote(URL), check=stream.check)
+    repository.fetch("main")
+    before = len(started.calls)
+    stream.die()
+    with pytest.raises(ParentGone):
+        repository.push("0" * 40, "main")
+    assert len(started.calls) == before
+
+
+def test_a_push_that_waits_for_its_server_ends_with_the_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: FakeStream
+) -> None:
+    class Waiting(Git):
+        """It has been given what it reads, prints nothing, and runs until it is killed."""
+
+        pid = 7
+        given: ClassVar[list[tuple[bytes | None, float]]] = []
+
+        def communicate(self, data: bytes | None = None, timeout: float = 0) -> tuple[bytes, bytes]:
+            if self.args[1] != "push" or self.returncode == -9:
+                return super().communicate(b"", 0)
+            self.given.append((data, timeout))
+            if len(self.given) == 3:
+                stream.die()
+            raise subprocess.TimeoutExpired(self.args, timeout)
+
+        def poll(self) -> Any:
+            return None if self.args[1] == "push" else 0
+
+    waiting = Waiting(monkeypatch)
+    killed: list[int] = []
+    monkeypatch.setattr(os, "killpg", lambda pid, _signal: (killed.append(pid), setattr(waiting, "returncode", -9)))
+    with pytest.raises(ParentGone):
+        git.Repository(str(tmp_path), git.Remote(URL), check=stream.check).push("0" * 40, "main")
+    assert waiting.given == [(b"", 1.0), (None, 1.0), (None, 1.0)]
+    assert killed == [7]
 
 
 def ended(status: Path) -> bool:

@@ -22,6 +22,11 @@ IMAGE = "r:5000/lumen-api:v1.1.0"
 NAMES = ("test", "build-push", "release")
 
 
+def manifest(image: str, replicas: int = 3) -> str:
+    containers = f"[{{name: a, image: '{image}'}}]"
+    return f"kind: Rollout\nspec: {{replicas: {replicas}, template: {{spec: {{containers: {containers}}}}}}}\n"
+
+
 class Out:
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -88,10 +93,15 @@ class Site:
                 "2026-01-01T00:00:13Z ❌  Failure - Main Test\n2026-01-01T00:00:14Z 🏁  Job failed\n"
             )
         if job["name"] == "release" and not bad:
-            self.repository["branches"]["main"][MANIFEST] = (
-                f"kind: Rollout\nspec: {{template: {{spec: {{containers: [{{name: a, image: '{IMAGE}'}}]}}}}}}\n"
-            ).encode()
-            self.repository["messages"].append("chore: bump a to v1.1.0")
+            self.commit(manifest(IMAGE), "chore: bump a to v1.1.0")
+
+    def commit(self, text: str, message: str) -> str:
+        """The manifest on main. Returns the commit."""
+        self.repository["branches"]["main"][MANIFEST] = text.encode()
+        self.repository["messages"].append(message)
+        name = f"{len(self.repository['messages']):040x}"
+        self.repository["versions"][name] = {MANIFEST: text.encode()}
+        return name
 
     def pipeline(self, **wanted: Any) -> Pipeline:
         gitea = Gitea(URL, token=TOKEN, session=self.gitea.session())
@@ -261,6 +271,30 @@ def test_a_gitea_that_restarts_before_the_tag_and_behind_the_run_is_waited_for(s
 def test_a_manifest_that_names_another_version_is_said(site: Site) -> None:
     with pytest.raises(AirgapError, match=r"does not name r:5000/lumen-api:v9.9.9 after its pipeline, but r:5000"):
         site.pipeline(manifest=MANIFEST, image="r:5000/lumen-api:v9.9.9").run()
+
+
+def test_what_somebody_pushes_right_after_the_bump_is_not_the_bump(site: Site) -> None:
+    site.commit(manifest("r:5000/lumen-api:v1.0.0"), "chore: bump a to v1.0.0")
+    site.pipeline().run()
+    site.commit(manifest(IMAGE, replicas=5), "feat: more replicas")
+    site.commit(manifest(IMAGE, replicas=6), "feat: one more")
+    done = site.pipeline(manifest=MANIFEST, image=IMAGE).run()
+    assert done["bump"] == {"commit": f"{2:040x}", "message": "chore: bump a to v1.1.0"}
+
+
+def test_a_bump_of_long_ago_is_not_looked_for(site: Site) -> None:
+    site.pipeline().run()
+    for replicas in range(10, 20):
+        site.commit(manifest(IMAGE, replicas), f"feat: {replicas}")
+    before = len(site.gitea.requests)
+    assert site.pipeline(manifest=MANIFEST, image=IMAGE).run()["bump"] == {}
+    assert len(site.gitea.requests) - before < 20
+
+
+def test_what_was_no_manifest_before_did_not_name_the_image(site: Site) -> None:
+    site.commit("a: [", "oops")
+    site.pipeline().run()
+    assert site.pipeline(manifest=MANIFEST, image=IMAGE).run()["bump"]["commit"] == f"{2:040x}"
 
 
 def test_a_pinned_image_is_the_same_image(site: Site) -> None:

@@ -10,7 +10,8 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds import CONFIG_MAP, LEASE
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.kinds import CONFIG_MAP, LEASE, Kind
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.patience import Patience
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import Conflict, Unreachable
 from ansible_collections.lumen.airgap.plugins.module_utils.engines.release_progress import progress
 from ansible_collections.lumen.airgap.plugins.module_utils.errors import AirgapError
@@ -46,6 +47,11 @@ class App:
 
     def read(self) -> Record | None:
         return Record.read(self.session, self.clock, "lumen", "api")  # type: ignore[arg-type]
+
+    def lose(self, *kinds: Kind) -> None:
+        """The answer to the next write of each."""
+        for kind in kinds:
+            self.session.lose_next(kind, Unreachable("no answer"))
 
     @property
     def lease(self) -> dict[str, Any]:
@@ -457,6 +463,95 @@ def test_an_api_server_that_is_away_is_the_callers_to_wait_for(app: App) -> None
     with pytest.raises(Unreachable):
         record.renew()
     record.renew()
+
+
+@pytest.fixture
+def patient(app: App) -> App:
+    """Whose requests are made again when they got no answer."""
+    return App(app.session.patient(Patience(app.clock, 60.0)), app.clock)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_release_whose_answers_were_lost_is_begun_once(app: App, patient: App, first: bool) -> None:
+    if not first:
+        app.acquire("v0", "r0").finish("promoted")
+    app.lose(LEASE, CONFIG_MAP)
+    record = patient.acquire()
+    assert (record.release_id[:-2], record.changed, phases(record)) == ("api-v1", True, ["acquired"])
+    assert app.book["number"] == len(app.book["previous"]) + 1
+    assert "abandoned" not in app.book
+
+
+def test_a_release_that_is_taken_up_with_the_answer_lost_is_told_as_taken_up(
+    app: App, patient: App, living: dict[int, bool | None]
+) -> None:
+    app.acquire()
+    living[10] = False
+    app.lose(LEASE, CONFIG_MAP)
+    record = patient.acquire(run="r2", found=THERE)
+    assert (record.resumed, phases(record)) == (True, ["acquired", "resumed"])
+    assert record.journal[-1]["taken_from"] == "api-v1-1/r1"
+    assert app.lease["leaseTransitions"] == 1
+
+
+def test_what_is_noted_with_the_answer_lost_stands_in_the_journal_once(app: App, patient: App) -> None:
+    record = patient.acquire()
+    app.lose(LEASE, CONFIG_MAP)
+    record.note("bumped", commit="abc", pipeline={"id": 7, "jobs": [1, 2]})
+    assert phases(record) == ["acquired", "bumped"]
+    assert [entry["phase"] for entry in app.book["entries"]] == ["acquired", "bumped"]
+    record.note("bumped", commit="abc", pipeline={"id": 7, "jobs": [1, 2]})
+    assert phases(record) == ["acquired", "bumped", "bumped"]
+
+
+def test_an_entry_of_somebody_else_in_between_does_not_hide_ours(app: App, patient: App) -> None:
+    record = patient.acquire()
+    record.renew()
+    beside = app.attach(record.release_id, record.run)
+    replace = app.session.replace
+
+    def first_somebody_else(body: Any) -> Any:
+        if body["kind"] == "ConfigMap":
+            app.session.replace = replace  # type: ignore[method-assign]
+            beside.note("scanned")
+        return replace(body)
+
+    app.session.replace = first_somebody_else  # type: ignore[method-assign]
+    record.note("bumped")
+    assert phases(record) == ["acquired", "scanned", "bumped"]
+
+
+def test_an_end_with_the_answers_lost_is_one_end(app: App, patient: App) -> None:
+    record = patient.acquire()
+    app.lose(LEASE, CONFIG_MAP)
+    assert record.finish("failed", "why")
+    assert [entry["phase"] for entry in app.book["entries"]] == ["acquired", "failed"]
+    assert "holderIdentity" not in app.lease
+
+
+def test_a_lease_that_was_given_back_with_the_answer_lost_is_given_back(app: App, patient: App) -> None:
+    patient.acquire().finish("failed")
+    given_back = patient.attach(patient.acquire("v2", "r2").release_id, "r2")
+    release = app.session.replace
+
+    def at_last(body: Any) -> Any:
+        if body["kind"] == "Lease" and "holderIdentity" not in body["spec"]:
+            app.session.replace = release  # type: ignore[method-assign]
+            app.lose(LEASE)
+        return release(body)
+
+    app.session.replace = at_last  # type: ignore[method-assign]
+    assert given_back.finish("failed")
+    assert "holderIdentity" not in app.lease
+
+
+def test_who_has_lost_the_lease_is_told_who_has_it(app: App) -> None:
+    record = app.acquire()
+    app.acquire(run="r2", found=THERE, force_unlock=True)
+    with pytest.raises(LeaseLost) as caught:
+        app.attach(record.release_id, "r1")
+    assert caught.value.details["holder"] == "api-v1-1/r2"
+    assert caught.value.details.keys() == {"holder", "renewed_at", "expires_at"}
 
 
 def test_a_renewal_is_one_request_as_long_as_nobody_else_writes(app: App) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube import kinds
+from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.patience import Patience
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session import (
     Conflict,
     Event,
@@ -23,6 +24,7 @@ from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.session
     Unreachable,
 )
 from ansible_collections.lumen.airgap.plugins.module_utils.adapters.kube.transport import Response, TransportFailure
+from ansible_collections.lumen.airgap.tests.unit.fakes.clock import FakeClock
 
 CORE = {
     "resources": [
@@ -393,3 +395,21 @@ def test_an_unknown_field_in_an_apply_is_no_failure_of_the_server() -> None:
     session, _transport = connect(status(500, "", text))
     with pytest.raises(Invalid, match="imge"):
         session.apply(POD, "us")
+
+
+# An API server that restarts
+
+
+def test_a_patient_session_makes_a_request_again_as_it_was(clock: FakeClock) -> None:
+    session, transport = connect(TransportFailure("refused"), status(503, "ServiceUnavailable", "starting"), POD)
+    assert session.patient(Patience(clock, 60.0)).replace(POD) == POD
+    assert len(transport.requests) == 3
+    assert transport.requests[0] == transport.requests[2]
+    assert clock.monotonic() == 2
+
+
+def test_another_session_leaves_that_to_its_caller() -> None:
+    session, transport = connect(TransportFailure("refused"), POD)
+    with pytest.raises(Unreachable):
+        session.replace(POD)
+    assert len(transport.requests) == 1
