@@ -250,6 +250,10 @@ release:
       type: dict
       version_added: 0.5.0
       contains:
+        unmeasured:
+          description: Whether it was taken, or taken up, with O(unmeasured).
+          type: bool
+          sample: false
         building:
           description: Whether its image was begun.
           type: bool

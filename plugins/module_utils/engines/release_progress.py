@@ -21,7 +21,8 @@ Entry = Mapping[str, Any]
 def progress(journal: Sequence[Entry]) -> dict[str, Any]:
     """What a journal (entries {phase, at, run, …}, oldest first) says, in the shape that release_record returns.
 
-    ``building``: the image was begun. ``image``: the entry about the one that is in the registry; empty before.
+    ``unmeasured``: its steps are skipped, for it goes back to what is known. ``building``: the image was begun.
+    ``image``: the entry about the one that is in the registry; empty before.
     ``scan``: what Trivy has found in it, a number for each severity, or {failed: why}; empty before.
     ``failing``: why it is on its way back, where that was decided before a canary; empty otherwise.
     ``canary``: {begun, ended, outcome, driver}. ``stable``: {image, hash} of what was stable when it began.
@@ -30,6 +31,7 @@ def progress(journal: Sequence[Entry]) -> dict[str, Any]:
     begun, scan = _newest(journal, STARTED), _newest(journal, SCANNED).get("scan")
     last = next((entry for entry in reversed(journal) if of_canary(entry)), {})
     return {
+        "unmeasured": any(entry.get("unmeasured") for entry in journal),
         "building": bool(_newest(journal, BUILDING)),
         "image": dict(_newest(journal, PUSHED, FOUND)),
         "scan": dict(scan) if isinstance(scan, Mapping) else {},

@@ -95,7 +95,7 @@ class How(NamedTuple):
 class Done(NamedTuple):
     """``commit`` is the branch's head now, or in a dry run before; ``before`` and ``after`` are the file's text.
 
-    ``undone`` is the commit that was taken back, if one was; ``images`` what the manifest names then, in what was meant.
+    ``undone`` is the commit that was taken back, if one was; ``images`` what the manifest names then.
     """
 
     changed: bool

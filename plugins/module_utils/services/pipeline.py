@@ -102,6 +102,7 @@ class Pipeline:
         self._where = (wanted.owner, wanted.name)
         self._tagged = False
         self._open = False
+        self._ended_before = False
 
     @property
     def _title(self) -> str:
@@ -172,6 +173,8 @@ class Pipeline:
             self._gitea.create_tag(*self._where, self._wanted.tag, commit, self._wanted.message)
             self._tagged = True
             self._out.line(f"tag {self._wanted.tag} → {commit[:_SHOWN]} in {self._title}")
+        else:
+            self._out.line(f"tag {self._wanted.tag} is on {commit[:_SHOWN]} of {self._title} already")
         self._open = True
         run = self._started(commit)
         adopted = self._ended_well(run)
@@ -262,6 +265,8 @@ class Pipeline:
             self._gitea.rerun(*self._where, int(run["id"]))
             self._out.line(f"run {number}: its failed jobs again")
             self._restarted(run)
+        else:
+            self._ended_before = True
         return False
 
     def _restarted(self, before: dict[str, Any]) -> None:
@@ -308,9 +313,10 @@ class Pipeline:
         at = f", step {step}" if step else ""
         ended = job.get("conclusion") if job else run.get("conclusion")
         last = f": {engine.headline(log)}" if log else ""
+        when = " before, and nothing of it was run again" if self._ended_before else ""
         raise PipelineFailed(
-            f"The pipeline of {self._wanted.tag} ended badly: {where} ended in {ended}{at}{last}. Its log: "
-            f"{run.get('html_url', '')}",
+            f"The pipeline of {self._wanted.tag} ended badly{when}: {where} ended in {ended}{at}{last}. Its log: "
+            f"{run.get('html_url', '')}. Release a corrected version, or set retry to have its failed jobs run again.",
             run=_report(run),
             jobs=engine.report(jobs),
             log=log,

@@ -155,8 +155,8 @@ class Record:
 
         A version that was promoted, and after it no other one, is returned with that outcome and without the Lease:
         nothing is to be done, unless ``retry`` asks for another release of it. ``unmeasured``: the analyses of its
-        canary are to be skipped. ``process`` is ``services.process.find()``. ``dry_run`` decides and refuses in the
-        same way, and writes nothing.
+        canary are to be skipped, by whoever takes it up as well. ``process`` is ``services.process.find()``.
+        ``dry_run`` decides and refuses in the same way, and writes nothing.
 
         Raises ``AirgapError`` when another run holds the Lease, naming it; where ``retry`` is not given, when the
         version was rolled back, or promoted before another one; and with ``unmeasured``, when it has reached the
@@ -180,7 +180,7 @@ class Record:
                 tried = decision
                 continue  # somebody was faster: look again who, and decide anew
             record = cls._from(session, clock, namespace, app, decision, book)
-            record._begin(decision)
+            record._begin(decision, unmeasured)
             return record
         raise AirgapError(f"{lock.name}: others change the Lease all the time; try again.")
 
@@ -323,7 +323,7 @@ class Record:
         record.changed = decision.step in ("new", "resume")
         return record
 
-    def _begin(self, decision: _Decision) -> None:
+    def _begin(self, decision: _Decision, unmeasured: bool) -> None:
         """Write into the journal what acquiring has decided."""
         entry: dict[str, Any] = {"phase": "acquired", "at": rfc3339(self._clock.time()), "run": self.run}
         if decision.step == "own":
@@ -332,6 +332,8 @@ class Record:
             entry.update(phase="resumed", text=f"taken up by the run {self.run}")
         if decision.holder is not None:
             entry["taken_from"] = decision.holder.identity
+        if unmeasured:
+            entry["unmeasured"] = True
 
         def begin(book: _Book) -> None:
             if decision.step == "new":

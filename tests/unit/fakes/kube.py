@@ -408,6 +408,7 @@ class PatientSession:
     def __init__(self, session: FakeSession, patience: Patience) -> None:
         self._session = session
         self._patience = patience
+        self.server = session.server
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._session, name)

@@ -253,7 +253,7 @@ class Release:
                 f"{self._options.image} cannot be set here. Change the image in Git, and release what comes of it."
             )
         stable = situation.observed and situation.hash == situation.stable_hash
-        if self._options.promote_full or (stable and self._options.image in ("", situation.image)):
+        if self._options.promote_full or (stable and self._options.image == situation.image):
             return situation  # nothing will be measured
         for warning in self._driver.lint(situation):
             self._warn(warning)

@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.lumen.airgap.plugins.module_utils.engines.release_progress import progress
 
 NOTHING = {
+    "unmeasured": False,
     "building": False,
     "image": {},
     "scan": {},
@@ -37,6 +38,7 @@ def test_nothing_was_done_yet(journal: list[dict[str, Any]]) -> None:
 def test_a_release_that_was_rolled_back_says_all_of_it() -> None:
     scanned = {"phase": "scanned", "scan": {"HIGH": 1}}
     assert progress([BUILDING, PUSHED, BUMPED, scanned, STARTED, ENDED, REVERTED]) == {
+        "unmeasured": False,
         "building": True,
         "image": PUSHED,
         "scan": {"HIGH": 1},
@@ -45,6 +47,10 @@ def test_a_release_that_was_rolled_back_says_all_of_it() -> None:
         "stable": {"image": "r/app:v1", "hash": "h1"},
         "git": {"bump": "b2", "revert": "b3"},
     }
+
+
+def test_that_its_steps_are_skipped_stays_so_when_it_is_taken_up() -> None:
+    assert progress([{"phase": "acquired", "unmeasured": True}, {"phase": "resumed"}])["unmeasured"]
 
 
 def test_the_image_is_the_last_one_that_was_made_or_found() -> None:

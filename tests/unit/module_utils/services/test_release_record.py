@@ -234,7 +234,8 @@ def test_what_was_tried_and_never_promoted_is_not_brought_out_unmeasured(app: Ap
 def test_going_back_once_more_after_it_has_failed_is_not_refused(app: App) -> None:
     app.acquire("v0").finish("promoted")
     app.acquire("v0", run="r2", retry=True, unmeasured=True).finish("rolled_back", "a node was away")
-    assert app.acquire("v0", run="r3", retry=True, unmeasured=True).release_id == "api-v0-3"
+    again = app.acquire("v0", run="r3", retry=True, unmeasured=True)
+    assert (again.release_id, again.journal[0].get("unmeasured")) == ("api-v0-3", True)
 
 
 def test_of_a_dead_holder_it_is_said_that_nobody_will_end_its_release(app: App, living: dict[int, bool | None]) -> None:

@@ -105,7 +105,9 @@ def test_where_nothing_is_measured_nothing_is_linted() -> None:
     lab.session.remove(ANALYSIS_TEMPLATE, "success-rate", NAMESPACE)
     with pytest.raises(AirgapError, match="success-rate"):
         lab.release(image=OLD).run()
-    assert lab.release(image="").run()["reason"] == "no change in progress"
+    with pytest.raises(AirgapError, match="success-rate"):
+        lab.release(image="").preview()  # before a release through Git
+    assert lab.release(image=NEW).run()["reason"] == "already running"
     assert lab.release(image=OLD, promote_full=True).run()["outcome"] == "promoted"
 
 
