@@ -11,10 +11,12 @@ steps that were over before it looked stay unknown.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..analysis.phases import MARKS
+from ..workloads.objects import images_of
 from ..workloads.problems import Problem, pod_problem, replica_set_problem
 from .guard import tripped
 from .objects import (
@@ -233,7 +235,8 @@ class Follower:
 
     def _superseded(self, change: Change, view: RolloutView, at: float) -> list[Entry]:
         self._close(change, at, SUPERSEDED)
-        where = "went back to stable" if view.hash == view.stable else "was changed to"
+        where = f"was changed to {', '.join(images_of(self.rollout or {}))}, hash"
+        where = "went back to stable" if view.hash == view.stable else where
         change.outcome, change.reason = SUPERSEDED, f"the Rollout {where} {view.hash}"
         return [Entry(at, SUPERSEDED, f"superseded: {change.reason}")]
 
@@ -373,7 +376,11 @@ class Follower:
         ]
 
     def _started(self, change: Change, record: StepRecord) -> float | None:
-        """It had begun when it was first seen, unless that was watched."""
+        """An analysis begins with its run, also where the Rollout says so late. Another step had begun before it was
+        first seen, unless that was watched."""
+        run = self._run_named(record.run) if record.run else None
+        if run is not None and run.created:
+            return min(epoch(run.created), record.started_at or math.inf)
         told = None if record.watched else self._began(change, record)
         return record.started_at if told is None else told
 

@@ -253,7 +253,7 @@ class RolloutDriver(Followed):
         if ours is None and newest.hash == self._hash_before:
             return State("waiting", None, "", state.stable_hash)
         if ours is None:
-            other = f"the Rollout was changed to {newest.hash}"
+            other = f"the Rollout was changed to {self._image_of(self._rollout)}, hash {newest.hash}"
             return State(SUPERSEDED, None, "", state.stable_hash, "bad", other, newest.revision)
         return State(SUPERSEDED, None, ours.hash, state.stable_hash, "bad", ours.reason, ours.revision)
 

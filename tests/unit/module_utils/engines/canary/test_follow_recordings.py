@@ -31,7 +31,14 @@ STORIES: dict[str, list[tuple[str, str, str, str, int, str]]] = {
     "argocd-bumps-and-reverts": [
         ("b67698557", "2", "promoted", "", 10, THROUGH),
         ("64bdf7c984", "3", "aborted", FAILED_4, 9, "completed Successful completed Failed"),
-        ("79cbf49887", "4", "superseded", "the Rollout was changed to 64bdf7c984", 0, "superseded"),
+        (
+            "79cbf49887",
+            "4",
+            "superseded",
+            "the Rollout was changed to 192.168.2.2:5000/lumen-api:v1.4.0-bad, hash 64bdf7c984",
+            0,
+            "superseded",
+        ),
         ("64bdf7c984", "5", "aborted", FAILED_4, 9, "completed Successful completed Failed"),
         ("6bcb9b5648", "7", "superseded", "the Rollout went back to stable b67698557", 4, "completed superseded"),
         ("6bcb9b5648", "9", "aborted", FAILED_4, 4, "completed Failed"),

@@ -235,7 +235,10 @@ def test_somebody_changes_the_image_in_between() -> None:
     containers = {"containers": [{"name": NAME, "image": OTHER}]}
     lab.after(3, lambda: lab.session.edit(ROLLOUT, NAME, NAMESPACE, {"spec": {"template": {"spec": containers}}}))
     result = lab.release().run()
-    assert (result["outcome"], result["reason"]) == ("failed", "the Rollout was changed to hv120")
+    assert (result["outcome"], result["reason"]) == (
+        "failed",
+        "the Rollout was changed to registry/api:v1.2.0, hash hv120",
+    )
     assert lab.image() == OTHER
 
 
