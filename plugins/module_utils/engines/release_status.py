@@ -92,7 +92,8 @@ def _workload(status: Data) -> list[str]:
         return [str(line) for line in rollout["tree"].rstrip("\n").splitlines()]
     deployments = status.get("deployments") or ()
     if not deployments:
-        return [f"No Rollout and no Deployment {status['app']} in {status['namespace']}."]
+        known = ", as far as could be read" if status.get("problems") else ""
+        return [f"No Rollout and no Deployment {status['app']} in {status['namespace']}{known}."]
     return [line for deployment in deployments for line in _deployment(deployment)]
 
 

@@ -99,6 +99,8 @@ def test_nothing_yet() -> None:
         "No Rollout and no Deployment api in lumen.",
     ]
     assert screen(status(release=None), NOW)[1] == "  evidence  not looked at"
+    unread = screen(status(rollout=None, problems=["Rollouts: refused"]), NOW)[-1]
+    assert unread == "No Rollout and no Deployment api in lumen, as far as could be read."
 
 
 def test_deployments() -> None:
