@@ -50,13 +50,14 @@ def test_a_controller_is_restarted(stage: Stage, namespace: str, selector: str, 
         until_healthy(f"the controller in {namespace}", lambda: not_ready(namespace, selector))
 
 
-def test_the_api_server_is_restarted(stage: Stage) -> None:
+@pytest.mark.parametrize("phase", [r"TASK \[Write down what Git says", CHECK], ids=["bump", "canary"])
+def test_the_api_server_is_restarted(stage: Stage, phase: str) -> None:
     from driver.cluster import unhealthy
     from driver.nodes import on
 
     run = stage.release()
     try:
-        assert run.until(CHECK), run.text[-6000:]
+        assert run.until(phase), run.text[-6000:]
         on("node-1", "pkill", "-KILL", "-x", "kube-apiserver")
         stage.ended(run)
     finally:
