@@ -332,7 +332,7 @@ def gitops_image(
         done = service.revert(place, params["commit"], how, dry_run)
     else:
         done = service.revert_image(place, image, how, dry_run, params["to"] or "")
-    return done.as_dict(params["path"])
+    return done.as_dict(place)
 
 
 def work(task: Task) -> dict[str, Any]:

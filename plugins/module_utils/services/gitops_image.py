@@ -95,7 +95,7 @@ class How(NamedTuple):
 class Done(NamedTuple):
     """``commit`` is the branch's head now, or in a dry run before; ``before`` and ``after`` are the file's text.
 
-    ``undone`` is the commit that was taken back, if one was; ``images`` what the manifest names then.
+    ``undone`` is the commit that was taken back, if one was.
     """
 
     changed: bool
@@ -106,19 +106,23 @@ class Done(NamedTuple):
     after: str
     attempts: int = 1
     undone: str = ""
-    images: Sequence[str] = ()
 
-    def as_dict(self, path: str) -> dict[str, Any]:
+    def as_dict(self, place: Place) -> dict[str, Any]:
         """What the module returns."""
         return {
             "changed": self.changed,
             "commit": self.commit,
             "undone": self.undone,
-            "images": list(self.images),
+            "images": _named(self.after, place),
             "message": self.message,
             "changes": [change._asdict() for change in self.changes],
             "attempts": self.attempts,
-            "diff": {"before": self.before, "after": self.after, "before_header": path, "after_header": path},
+            "diff": {
+                "before": self.before,
+                "after": self.after,
+                "before_header": place.path,
+                "after_header": place.path,
+            },
         }
 
 
@@ -238,19 +242,9 @@ class GitopsImage:
         if not edit.changes:
             if so_far.pushed is not None and self._arrived(place.branch, so_far.pushed.commit):
                 return so_far.pushed._replace(attempts=so_far.number)
-            return Done(False, head, "", (), file.text, file.text, so_far.number, images=_named(file.text, place))
+            return Done(False, head, "", (), file.text, file.text, so_far.number)
         message = self._message(head, place, how, planned.subject)
-        done = Done(
-            True,
-            head,
-            message,
-            edit.changes,
-            file.text,
-            edit.text,
-            so_far.number,
-            planned.undone,
-            _named(edit.text, place),
-        )
+        done = Done(True, head, message, edit.changes, file.text, edit.text, so_far.number, planned.undone)
         if dry_run:
             return done
         pushed = self._repository.commit(head, place.path, File(edit.text, file.mode), message, how.author)

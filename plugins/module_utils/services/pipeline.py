@@ -343,7 +343,7 @@ class Pipeline:
         file = self._gitea.content(*self._where, wanted.manifest, wanted.branch)
         if file is None:
             raise AirgapError(f"There is no {where}, so that nobody knows what the pipeline has bumped")
-        images = [found.image for found in gitops.find_images(file.data.decode("utf-8", "replace"))]
+        images = _images(file)
         if not any(_same(image, wanted.image) for image in images):
             if adopted:
                 return {}
@@ -365,10 +365,10 @@ class Pipeline:
         """Whether the manifest names the image there."""
         file = self._gitea.content(*self._where, self._wanted.manifest, commit)
         try:
-            images = gitops.find_images(file.data.decode("utf-8", "replace")) if file else []
+            images = _images(file) if file else []
         except gitops.GitopsError:
             return False  # it was no manifest then
-        return any(_same(found.image, self._wanted.image) for found in images)
+        return any(_same(image, self._wanted.image) for image in images)
 
     # -- waiting ---------------------------------------------------------------------------------------------------
 
@@ -392,6 +392,10 @@ class Pipeline:
                     self._out.line(f"Gitea does not answer: {error.message}")
                     said = True
                 self._wait()
+
+
+def _images(manifest: Content) -> list[str]:
+    return [found.image for found in gitops.find_images(manifest.data.decode("utf-8", "replace"))]
 
 
 def _same(found: str, wanted: str) -> bool:

@@ -101,7 +101,9 @@ class Session:
 
     def patient(self, patience: Patience) -> Session:
         """One that waits for an API server that does not answer; a watch does not, nor does ``service_proxy``."""
-        return Session(self._transport, self._timeout, patience)
+        session = Session(self._transport, self._timeout, patience)
+        session._resources = self._resources  # what one has asked about kinds, the other need not ask again
+        return session
 
     @property
     def server(self) -> str:

@@ -235,9 +235,11 @@ class Follower:
 
     def _superseded(self, change: Change, view: RolloutView, at: float) -> list[Entry]:
         self._close(change, at, SUPERSEDED)
-        where = f"was changed to {', '.join(images_of(self.rollout or {}))}, hash"
-        where = "went back to stable" if view.hash == view.stable else where
-        change.outcome, change.reason = SUPERSEDED, f"the Rollout {where} {view.hash}"
+        if view.hash == view.stable:
+            what = "went back to stable"
+        else:
+            what = f"was changed to {', '.join(images_of(self.rollout or {}))}, hash"
+        change.outcome, change.reason = SUPERSEDED, f"the Rollout {what} {view.hash}"
         return [Entry(at, SUPERSEDED, f"superseded: {change.reason}")]
 
     def _aborted(self, change: Change, view: RolloutView, at: float) -> list[Entry]:

@@ -49,6 +49,10 @@ def _operation(application: Object) -> Object:
     return (application.get("status") or {}).get("operationState") or {}
 
 
+def _sync(application: Object) -> Object:
+    return (application.get("status") or {}).get("sync") or {}
+
+
 def unknown_kinds(application: Object) -> list[tuple[str, str]]:
     """(group, kind) that the last sync of an Application asked the cluster for in vain."""
     operation = _operation(application)
@@ -75,7 +79,7 @@ def _sync_failed(facts: Facts, application: Object) -> Iterator[Finding]:
     retrying = operation.get("phase") == "Running" and bool(operation.get("retryCount"))
     if operation.get("phase") not in ("Failed", "Error") and not retrying:
         return
-    if ((application.get("status") or {}).get("sync") or {}).get("status") == "Synced":
+    if _sync(application).get("status") == "Synced":
         return  # Git was corrected to what is there: nothing is to be brought, and no other sync begins
     meta = application["metadata"]
     messages = list(dict.fromkeys(_messages(operation)))
@@ -166,7 +170,7 @@ def _conditions(application: Object) -> Iterator[Finding]:
 
 def _out_of_sync(facts: Facts, application: Object) -> Iterator[Finding]:
     status, spec = application.get("status") or {}, application.get("spec") or {}
-    sync, operation = status.get("sync") or {}, _operation(application)
+    sync, operation = _sync(application), _operation(application)
     if sync.get("status") != "OutOfSync" or operation.get("phase") in ("Running", "Terminating"):
         return
     out = [each for each in status.get("resources") or () if each.get("status") == "OutOfSync"]
